@@ -32,7 +32,8 @@ def test_importing_the_commands_does_nothing_else(tmp_path):
     script.write_text(IMPORT)
     folder = tmp_path / "empty"
     folder.mkdir()
-    result = process(script=script, cwd=folder, environment={"PYTHONPATH": str(train.__file__).rpartition("train")[0]})
+    path = {"PYTHONPATH": str(train.__file__).rpartition("train")[0]}
+    result = process(script=script, cwd=folder, environment=path, own=True)
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
     assert not list(folder.iterdir())
 

@@ -11,6 +11,7 @@ import time
 import pytest
 
 from tests.support.finished_runs import maps  # noqa: F401  # fixture
+from tests.support.forked import python
 from tests.support.machines import MARKS, SHORT, TIMEOUT_S, command, saved_iteration, shell
 from tests.support.paths import ROOT
 from tests.support.runs import newest_run, process, refusal_line
@@ -37,7 +38,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 def test_memory_that_does_not_suffice(engine, maps, tmp_path):
     flags = ["--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 3, "--engine", engine]
     words = [ROOT / "train.py", *flags, "--eval_metrics", "psnr", "--batch_size", 4_000_000, "--num_threads", 2]
-    done = subprocess.run([sys.executable, "-c", LIMITED, *map(str, words)], capture_output=True, text=True,
+    done = subprocess.run([*python(), "-c", LIMITED, *map(str, words)], capture_output=True, text=True,
                           timeout=TIMEOUT_S)  # fmt: skip
     line = refusal_line(done.returncode, done.stderr)
     assert "out of memory" in line and "--batch_size" in line
@@ -57,7 +58,8 @@ def test_companions_name_their_own_flag(script, flag):
         f"sys.argv = [{script!r}]\n"
         f"runpy.run_path({str(ROOT / script)!r}, run_name='__main__')\n"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=TIMEOUT_S, cwd=ROOT)
+    done = subprocess.run([*python("torchvision", "torchmetrics"), "-c", program], capture_output=True, text=True,
+                          timeout=TIMEOUT_S, cwd=ROOT)  # fmt: skip
     line = refusal_line(done.returncode, done.stderr)
     assert "out of memory" in line and flag in line
 
@@ -67,14 +69,16 @@ def test_python_in_safe_path_mode(maps, tmp_path):
         pytest.skip("Python has it since 3.11")
     safe = {"PYTHONSAFEPATH": "1"}
     flags = [*SHORT, "--data_dir", maps, "--save_dir", tmp_path / "out", "--max_iter", 5]
-    assert process(*flags, environment=safe, cwd=tmp_path).returncode == 0
-    done = process("--describe", newest_run(tmp_path / "out"), script="export.py", environment=safe, cwd=tmp_path)
+    assert process(*flags, environment=safe, own=True, cwd=tmp_path).returncode == 0
+    words = ["--describe", newest_run(tmp_path / "out")]
+    done = process(*words, script="export.py", environment=safe, own=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     shutil.copytree(maps, tmp_path / "in" / "one")
     flags = ["--groups_batching", "--groups_batch_dir", tmp_path / "in", "--groups_save_dir", tmp_path / "batch"]
-    assert process(*SHORT, "--max_iter", 5, *flags, environment=safe, cwd=tmp_path).returncode == 0
+    assert process(*SHORT, "--max_iter", 5, *flags, environment=safe, own=True, cwd=tmp_path).returncode == 0
     for script in ("lightmap/train.py", "deferred/render.py", "neuropbr/train.py", "neuropbr/student/train.py"):
-        done = process("--help", script=script, environment={**safe, "PYTHONPATH": str(tmp_path)}, cwd=tmp_path)
+        done = process("--help", script=script, environment={**safe, "PYTHONPATH": str(tmp_path)}, own=True,
+                       cwd=tmp_path)  # fmt: skip
         assert done.returncode == 0, done.stderr
 
 
@@ -82,7 +86,7 @@ def test_two_resumes_of_one_run_at_once(maps, tmp_path):
     assert shell('"$@"', *command(maps, tmp_path, "--max_iter", 20)).returncode == 0
     folder = newest_run(tmp_path)
     flags = ["--load_dir", str(folder), "--max_iter", "100000", "--early_stop", "False"]
-    words = [sys.executable, str(ROOT / "train.py"), *flags]
+    words = [*python(), str(ROOT / "train.py"), *flags]
     size = sum(path.stat().st_size for path in tmp_path.glob("tensorboard/*/*"))
     first = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     try:

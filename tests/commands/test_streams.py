@@ -14,6 +14,7 @@ import time
 import pytest
 
 from tests.support.finished_runs import maps  # noqa: F401  # fixture
+from tests.support.forked import python
 from tests.support.machines import LONG, MARKS, SHORT, TIMEOUT_S, command, saved_iteration, shell, wait_for_training
 from tests.support.paths import ROOT
 from tests.support.runs import newest_run, refusal_line
@@ -34,7 +35,7 @@ def _hangup_ends_processes():
 @pytest.mark.parametrize("closed", ["2>&-", "<&- >&- 2>&-"])
 def test_closed_streams(closed, maps, tmp_path):
     out, seen = tmp_path / "out", tmp_path / "seen"
-    done = shell(f'"$@" {closed}', *command(maps, out, "--max_iter", 20))
+    done = shell(f'"$@" {closed}', *command(maps, out, "--max_iter", 20, own=True))
     assert done.returncode == 0, done.stderr
     run = newest_run(out)
     assert saved_iteration(run) == 20
@@ -79,7 +80,7 @@ def test_output_on_a_full_device(maps, tmp_path):
     assert done.returncode == 0 and "output" in done.stderr and done.stderr.count("\n") == 1, done.stderr
     run = newest_run(tmp_path)
     assert saved_iteration(run) == 40
-    done = shell('"$@" > /dev/full', sys.executable, ROOT / "export.py", "--describe", run)
+    done = shell('"$@" > /dev/full', *python(), ROOT / "export.py", "--describe", run)
     line = refusal_line(done.returncode, done.stderr)
     assert "the output" in line and "--" not in line
     done = shell('"$@" > /dev/full 2>&1', *command(tmp_path / "none", tmp_path))
@@ -89,7 +90,7 @@ def test_output_on_a_full_device(maps, tmp_path):
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_terminal_that_closes(ignored, maps, tmp_path):
     """Without nohup SIGHUP ends the run with a checkpoint; with it, prints fail with EIO and the run goes on."""
-    words = command(maps, tmp_path, settings=LONG)
+    words = command(maps, tmp_path, settings=LONG, own=True)
     master, slave = os.openpty()
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN if ignored else signal.SIG_DFL)
     try:

@@ -56,6 +56,7 @@ def test_small_form_reaches_its_marks_and_an_untrained_f2_does_not():
     assert "small form, hours" in missed(small_gates(control))
 
 
+@pytest.mark.timeout(300)  # the run that the tests below share
 def test_large_form_reaches_its_marks():
     report = report_of(trained())
     assert report["steps"] == 864 and not missed(large_gates(report))

@@ -154,6 +154,7 @@ def _become(words: list[str], folder: str, environment: dict[str, str], ignored:
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
+    tempfile.tempdir = None  # found anew, in this environment
     for name in PASSED_ON:
         usual = signal.default_int_handler if name == "SIGINT" else signal.SIG_DFL
         signal.signal(getattr(signal, name), signal.SIG_IGN if name in ignored else usual)

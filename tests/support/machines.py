@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked import python
 from tests.support.paths import ROOT
 from tests.support.runs import OFFLINE, QUICK, leftovers, newest_run
 from training.checkpoint import load_checkpoint
@@ -23,9 +24,10 @@ LONG = (*SHORT, "--max_iter", "100000", "--save_interval", "100000", "--early_st
 TIMEOUT_S = 400  # a first start may have to compile the kernels, on a busy machine
 
 
-def command(maps, out, *flags, settings=SHORT) -> list[str]:
+def command(maps, out, *flags, settings=SHORT, own=False) -> list[str]:
+    """A command line of train.py; own: of a process with imports of its own."""
     words = [ROOT / "train.py", *settings, "--data_dir", maps, "--save_dir", out, *flags]
-    return [sys.executable, *map(str, words)]
+    return [*([sys.executable] if own else python()), *map(str, words)]
 
 
 def shell(line: str, *words, **options) -> subprocess.CompletedProcess:

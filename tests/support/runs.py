@@ -22,6 +22,7 @@ from engine.cpu.engine import CpuEngine
 from engine.torch.engine import TorchEngine
 from maps.channels import MAPS
 from metrics import perceptual
+from tests.support.forked import python
 from tests.support.paths import ROOT
 
 QUICK = ("--batch_size", "64", "--n_neurons", "16", "--n_frequencies", "4")
@@ -99,9 +100,10 @@ def refusal_line(code: int, stderr: str) -> str:
 OFFLINE = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 
 
-def process(*arguments, script="train.py", environment=(), **options) -> subprocess.CompletedProcess:
-    """`python SCRIPT ARGUMENTS` in a process of its own."""
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
+def process(*arguments, script="train.py", environment=(), own=False, **options) -> subprocess.CompletedProcess:
+    """`python SCRIPT ARGUMENTS` in a process of its own; own: with imports of its own too."""
+    start = [sys.executable] if own else python()
+    command = [*start, str(ROOT / script), *map(str, arguments)]
     options = {"capture_output": True, "text": True, "timeout": 120, **options}
     return subprocess.run(command, env={**os.environ, **OFFLINE, **dict(environment)}, **options)
 

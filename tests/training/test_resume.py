@@ -10,13 +10,13 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 import torch
 
 import train
+from tests.support.forked import python
 from tests.support.runs import (
     OFFLINE,
     QUICK,
@@ -163,7 +163,7 @@ sys.exit(run_command(train.main))
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_a_signal_at_a_random_moment(name, undisturbed, maps, tmp_path):
     number = getattr(signal, name)
-    command = [sys.executable, "-c", PACED, *QUICK, *map(str, flags_of("poly", maps, tmp_path)), "--num_threads", "2"]
+    command = [*python(), "-c", PACED, *QUICK, *map(str, flags_of("poly", maps, tmp_path)), "--num_threads", "2"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT,
                                env={**os.environ, **OFFLINE, "PYTHONUNBUFFERED": "1"})  # fmt: skip
     try:

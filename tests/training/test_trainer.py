@@ -123,7 +123,7 @@ def test_output_that_cannot_show_every_character(tmp_path):
     """A pipe on Windows, a C locale: what a character set lacks must not end a run of hours."""
     save_maps(tmp_path / "größe", 8, 8)
     flags = ["--data_dir", "größe", "--save_dir", "out", "--max_iter", 3]
-    result = process(*QUICK, *flags, cwd=tmp_path, environment={"PYTHONIOENCODING": "ascii"})
+    result = process(*QUICK, *flags, cwd=tmp_path, environment={"PYTHONIOENCODING": "ascii"}, own=True)
     assert (result.returncode, result.stderr) == (0, ""), result.stderr[-500:]
 
 

@@ -94,7 +94,7 @@ def read_report(run: Path) -> dict:
         return {**found, "best": report.get("best_psnr"), "at": report.get("best_epoch")}
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(
-            f"{quote(run)}: expected the folder of a run with a {REPORT}, found none to read; train one"
+            f"{quote(run)}: expected the folder of a run with a {REPORT} of held-out views, found none; train one"
         ) from error
 
 

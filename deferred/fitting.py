@@ -112,7 +112,7 @@ def _reason(chosen: Sequence[str], steps: int, facts: Facts) -> str:
     if {"lr", "epoch_steps"} & set(chosen):
         parts.append(f"rates for {steps} steps")
     if "l2" in chosen:
-        parts.append("no weight decay, which blurs few frames")
+        parts.append("no weight decay, which blurs small sets")
     if {"texturew", "textureh"} & set(chosen):
         parts.append(f"the texture by frames of {facts.side} pixels")
     if "unet_width" in chosen and facts.on_cpu:

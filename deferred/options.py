@@ -291,8 +291,13 @@ def make_options(
     return options
 
 
-def numbers(text: str, flag: str, count: int, low: float = 0.0, below: float = math.inf) -> tuple[float, ...]:
-    """'a, b' -> (a, b), finite, each `low` or more and below a limit. Raises: UserError."""
+def numbers(
+    text: str, flag: str, count: int, low: float = 0.0, below: float = math.inf, words: str = ""
+) -> tuple[float, ...]:
+    """'a, b' -> (a, b), finite, each `low` or more and below a limit.
+
+    words: what an error says may be given instead. Raises: UserError.
+    """
     try:
         found = tuple(float(part) for part in text.split(","))
     except ValueError:
@@ -301,8 +306,8 @@ def numbers(text: str, flag: str, count: int, low: float = 0.0, below: float = m
         least = f" of {low:g} or more" if low > -math.inf else ""
         limit = f" and below {below:g}" if below < math.inf else ""
         example = ", ".join(["0.5"] * count)
-        raise UserError(f'{flag}: expected {count} numbers{least}{limit} with commas between, as in "{example}", got '
-                        f"{brief(text)}")  # fmt: skip
+        raise UserError(f'{flag}: expected {words}{count} numbers{least}{limit} with commas between: "{example}", '
+                        f"got {brief(text)}")  # fmt: skip
     return found
 
 
@@ -322,7 +327,7 @@ def cache_gib(text: str, flag: str) -> float | None:
 # Options that are text with a form of their own -> what raises a UserError about it: value, what the error names.
 TEXTS: dict[str, Callable[[str, str], Any]] = {
     "betas": lambda text, flag: numbers(text, flag, 2, below=1.0),
-    "l2": lambda text, flag: None if text == AUTO else numbers(text, flag, 4),
+    "l2": lambda text, flag: None if text == AUTO else numbers(text, flag, 4, words="auto or "),
     "background_uv": parse_background,
     "cache": cache_gib,
 }

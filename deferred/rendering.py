@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from common.errors import Say, UserError, quote
+from common.errors import Say, UserError, counted, quote
 from common.files import make_folder
 from common.video import write_video
 from deferred import checkpoints
@@ -22,6 +22,7 @@ from deferred.options import RenderOptions
 from deferred.pictures import save_png
 from deferred.prepare import data_folder
 from deferred.util import id_name, parse_ids, surface_psnr
+from metrics.scores import psnr_db
 
 VIDEO = "render.mp4"
 
@@ -73,11 +74,10 @@ def render(options: RenderOptions, model: NeuralRenderer, device: torch.device, 
     else:
         for view, image in images():
             save_png(save / f"{id_name(view.number)}_render.png", image)
-        say(f"{len(frames)} images in {quote(save)}: {id_name(ids[0])}_render.png and so on")
+        say(f"{counted(len(frames), 'image')} in {quote(save)}: {id_name(ids[0])}_render.png and so on")
     if scored:
         pixels = sum(count for _, count, _ in scored)
         error = sum(error * count for error, count, _ in scored) / pixels
         ssim = [value for _, _, value in scored if value is not None]
         mean = f", SSIM {np.mean(ssim):.4f} of whole frames" if len(ssim) == len(scored) else ""
-        psnr = -10 * np.log10(max(error, 1e-10))
-        say(f"PSNR {psnr:.2f} dB on the surface of the {len(scored)} that have a frame{mean}")
+        say(f"PSNR {psnr_db([error]):.2f} dB on the surface of the {len(scored)} that have a frame{mean}")

@@ -27,7 +27,7 @@ from metrics.scores import psnr_of
 
 MOST_CHANNELS = 24
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-PARAMETER_BYTES = 2  # float16
+HALF_BYTES = 2  # of a number of the network and the basis, unless it is float32
 # Bits of a texel in a frame, unless a size is given: 1 is an eighth of BC6H and BC7 and a quarter of BC1; small days,
 # of which every form is small, have up to the second number as long as they stay below SMALL_BYTES.
 BITS_PER_SAMPLE, SMALL_DAY_BITS, SMALL_BYTES = 1, 2, 1 << 16
@@ -56,29 +56,30 @@ def network_size(shape: Shape) -> int:
 
 
 def shipped_bytes(shape: Shape) -> int:
-    """Bytes of a day in latent mode basis: a byte for each latent, float16 for the network and the basis."""
+    """Bytes of a day in latent mode basis: a byte for each latent, float16 or float32 for the network and the basis."""
     height, width = shape.latent_size
-    return height * width * shape.latent_dim + PARAMETER_BYTES * network_size(shape)
+    return height * width * shape.latent_dim + shape.weight_bits // 8 * network_size(shape)
 
 
 def choose_shape(options: TrainOptions, day: Day, say: Say = print) -> Shape:
     """The shape of a day in latent mode basis.
 
     Of all channels and resolutions that fit into the bytes, those with which PCA comes closest; without --bytes fewer
-    channels if they are as good. With --target_psnr the smallest that reach it. Flags that are given stay as they are.
+    channels if they are as good. With --target_psnr the smallest in which PCA reaches it; see target.py for what
+    training adds. Flags that are given stay as they are.
     Raises: UserError if nothing fits.
     """
-    choice = _Choice(options, day)
+    choice = SizeChoice(options, day)
     if options.latent_dim and options.latent_scale and not (options.wanted_bytes or options.target_psnr):
         return choice.shape(options.latent_dim, options.latent_scale)
-    found = choice.for_target(options.target_psnr, say) if options.target_psnr else choice.for_bytes()
+    found = choice.for_target(options.target_psnr) if options.target_psnr else choice.for_bytes()
     if len(choice.lamps) and found[1] > 1 and not options.latent_scale:
         say(f"note: --bytes {options.bytes}: too few for a latent map of the lightmap's size, which keeps lamps sharp")
     return choice.shape(*found)
 
 
-class _Choice:
-    """The numbers of channels and the resolutions of a day."""
+class SizeChoice:
+    """The numbers of channels and the resolutions of a day, with what PCA leaves over at each."""
 
     def __init__(self, options: TrainOptions, day: Day):
         self.options, self.day = options, day
@@ -94,7 +95,7 @@ class _Choice:
         if len(self.lamps):
             usual = day.texels * LAMP_CHANNELS
         self.given = options.wanted_bytes
-        self.n_bytes = self.given or usual + PARAMETER_BYTES * 3 * day.n_frames * (1 + MOST_CHANNELS // 2)
+        self.n_bytes = self.given or usual + HALF_BYTES * 3 * day.n_frames * (1 + MOST_CHANNELS // 2)
         self.errors: dict[int, Components] = {}
 
     def shape(self, channels: int, scale: int) -> Shape:
@@ -107,7 +108,7 @@ class _Choice:
             return shape
         rows, columns = shape.latent_size
         n_bytes = self.given or rows * columns * channels
-        each = PARAMETER_BYTES * (3 * day.n_frames + channels + 1)
+        each = HALF_BYTES * (3 * day.n_frames + channels + 1)
         hidden = int(n_bytes * NETWORK_SHARE / each) // 4 * 4
         return dataclasses.replace(shape, hidden_f2=min(max(hidden, HIDDEN[0]), HIDDEN[1]))
 
@@ -144,24 +145,23 @@ class _Choice:
             channels = next(n for n in range(1, channels + 1) if self.error(scale, n) <= good)
         return channels, scale
 
-    def for_target(self, target: float, say: Say) -> tuple[int, int]:
-        """(channels, scale) of the smallest form of at least `target` dB."""
-        best = None
+    def for_target(self, target: float) -> tuple[int, int]:
+        """(channels, scale) of the smallest form in which PCA has `target` dB; else of the best one."""
+        forms = [(channels, scale) for _, channels, scale in self.front()]
+        good = (form for form in forms if psnr_of(self.error(form[1], form[0])) >= target)
+        return next(good, forms[-1])
+
+    def front(self) -> list[tuple[int, int, int]]:
+        """(bytes, channels, scale) of the forms in which PCA comes closer than in any that is as small."""
         counts = [self.options.latent_dim] if self.options.latent_dim else range(1, self.most + 1)
-        for scale in self.scales:
-            reached = [n for n in counts if psnr_of(self.error(scale, n)) >= target]
-            if not reached:
-                break
-            size = shipped_bytes(self.shape(reached[0], scale))
-            if best is None or size < best[0]:
-                best = size, reached[0], scale
-        if best is None:
-            scale = self.scales[0]
-            reached = psnr_of(self.error(scale, counts[-1]))
-            say(f"note: --target_psnr {target:g}: {counts[-1]} channels start at {reached:.1f} dB; training may add to "
-                "it")  # fmt: skip
-            return counts[-1], scale
-        return best[1:]
+        forms = [(shipped_bytes(self.shape(n, scale)), n, scale) for scale in self.scales for n in counts]
+        found, least = [], math.inf
+        for size, channels, scale in sorted(forms):
+            error = self.error(scale, channels)
+            if error < least:
+                found.append((size, channels, scale))
+                least = error
+        return found
 
     def error(self, scale: int, channels: int) -> float:
         """Mean squared error of PCA at 1/scale of the size, over the texels in the mask."""
@@ -261,7 +261,8 @@ def bands(shape: Shape, mask: torch.Tensor, device: torch.device, texels_each: i
 
 @torch.no_grad()
 def start_from_pca(model: Compressor, day: Day, device: torch.device) -> None:
-    """Set the latents, the mean day and the basis to those of PCA, and the last layer of the sine network to 0.
+    """Set the latents, the mean day and the basis to those of PCA, and the last layer of the sine network to 0; none of
+    the numbers is rounded yet.
 
     Where the latent map is smaller than the lightmap, latents are those whose interpolation comes closest to PCA's
     weights: least squares by conjugate gradients. Codes reach from each channel's least to its largest latent.
@@ -276,14 +277,14 @@ def start_from_pca(model: Compressor, day: Day, device: torch.device) -> None:
     middle = (high + low) / 2
     codes = (z - middle) / half
     model.grid.copy_(codes.to(device).clamp(-1, 1))
-    f2.basis.copy_(half_precision(basis * half))
+    f2.basis.copy_(basis * half)
     f2.weights[-1].zero_()
-    f2.biases[-1].copy_(half_precision(mean + basis @ middle))
+    f2.biases[-1].copy_(mean + basis @ middle)
     spread = codes.std(dim=0, correction=0).clamp_min(1e-3).to(device)
     # the initial values of a Siren are uniform in +-1 / channels: here sines of about one radian of the latents' spread
     scale = (3 * shape.latent_dim) ** 0.5 / float(f2.omega) / spread
-    f2.weights[0].copy_(half_precision(f2.weights[0] * scale))
-    f2.biases[0].copy_(half_precision(f2.biases[0] * (shape.latent_dim * torch.pi / float(f2.omega))))
+    f2.weights[0].mul_(scale)
+    f2.biases[0].mul_(shape.latent_dim * torch.pi / float(f2.omega))
 
 
 def _weights_of(shape: Shape, day: Day, mean: torch.Tensor, basis: torch.Tensor) -> torch.Tensor:
@@ -320,8 +321,3 @@ def _read_twice(shape: Shape, day: Day, z: torch.Tensor) -> torch.Tensor:
         for index in range(4):
             total.index_add_(0, neighbours[:, index], values * weights[:, index : index + 1])
     return total
-
-
-def half_precision(values: torch.Tensor) -> torch.Tensor:
-    """Values rounded to float16, in which files hold them."""
-    return values.half().float()

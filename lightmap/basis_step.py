@@ -3,7 +3,7 @@
 A step draws texels with all their frames, and moves the sine network and what follows it. `refine` then solves the last
 layer, the basis and the mean day by least squares over the whole day, and moves every latent by a step of
 Levenberg-Marquardt, which is kept where it brings the texel closer. All numbers are rounded as files hold them: latents
-to their codes, others to float16.
+to their codes, others to float16, or float32 (Shape.weight_bits).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional
 from torchtyping import TensorType
 
-from lightmap.basis import Band, bands, half_precision, lamp_texels
+from lightmap.basis import Band, bands, lamp_texels
 from lightmap.compressor import Compressor, round_latents
 from lightmap.data import Day, Numbers
 from lightmap.evaluation import Stack, stack_of
@@ -113,10 +113,16 @@ class BasisStep:
     @torch.no_grad()
     def refine(self) -> None:
         """Solve what is linear, and move the latents."""
-        for value in self.parameters:
-            value.copy_(half_precision(value))
+        self.round()
         self._solve_last_layer()
         self._move_latents()
+
+    @torch.no_grad()
+    def round(self) -> None:
+        """Round the network and the basis to the numbers that files hold."""
+        if self.model.shape.weight_bits == 16:
+            for value in self.parameters:
+                value.copy_(value.half())
 
     def _solve_last_layer(self) -> None:
         """Mean day, basis and last layer: the least squares of the day's colours on 1, the latents and the sines."""
@@ -133,10 +139,11 @@ class BasisStep:
                 products += weight * inputs.T @ inputs
                 targets += weight * inputs.T @ stack_of(self.day, part).to(self.device).double()
         products.diagonal().add_(RIDGE * products.diagonal().mean())
-        solved = half_precision(torch.linalg.solve(products, targets).float())
+        solved = torch.linalg.solve(products, targets).float()
         f2.biases[-1].copy_(solved[0])
         f2.basis.copy_(solved[1 : 1 + channels].T)
         f2.weights[-1].copy_(solved[1 + channels :].T)
+        self.round()
 
     def _inputs(self, texels: Numbers) -> torch.Tensor:
         """(n, 1 + channels + sines): what the colours are linear in."""

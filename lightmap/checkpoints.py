@@ -16,7 +16,7 @@ from common.files import atomic_write, parse_json
 from common.safe_load import read_payload
 from lightmap.compressor import Compressor, Shape, shape_from
 from lightmap.data import Day, Encoding, encoding_of
-from lightmap.options import FIXED
+from lightmap.options import KEPT
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 VERSION = 1
@@ -41,6 +41,30 @@ class Loaded:
     @property
     def encoding(self) -> Encoding:
         return Encoding(**self.day["encoding"])
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A run that can go on: last.ckpt, which has its state, and best.ckpt.
+
+    path: of last.ckpt, for errors.
+    """
+
+    path: Path
+    last: Loaded
+    best: Loaded
+
+    def check(self, day: Day, latent_mode: str) -> None:
+        """Raises: UserError if the run began with other frames than those of `day`, or its parts are of others."""
+        if self.last.day != describe_day(day):
+            raise UserError(f"{quote(self.path)}: expected the frames that the run began with, found others (size, "
+                            "count, depth or range); give the same --data_dir")  # fmt: skip
+        for shape in (self.last.model.shape, self.best.model.shape):
+            frames = day.n_frames if latent_mode == "basis" else shape.frames
+            if shape != self.last.model.shape or (shape.latent_mode, shape.height, shape.width, shape.frames) != (
+                latent_mode, day.height, day.width, frames,
+            ):  # fmt: skip
+                raise UserError(f"{quote(self.path)}: not the state of this run (another model); train again")
 
 
 def describe_day(day: Day) -> dict[str, Any]:
@@ -81,7 +105,7 @@ def load(path: str | Path) -> Loaded:
                         f"file ({brief(found, 40)}); give best.ckpt or last.ckpt of a run")  # fmt: skip
     try:
         model = _restore(shape_from(parse_json(payload["shape"])), payload["model"])
-        config = {name: value for name, value in parse_json(payload["config"]).items() if name in FIXED}
+        config = {name: value for name, value in parse_json(payload["config"]).items() if name in KEPT}
         day = parse_json(payload["day"])
         encoding_of(day)
         numbers = [payload[name] for name in ("epoch", "step", "held_out_db", "seconds")]
@@ -92,6 +116,15 @@ def load(path: str | Path) -> Loaded:
         raise UserError(
             f"{quote(path)}: a checkpoint of another layout ({' '.join(str(error).split()):.160}); train again"
         ) from error
+
+
+def load_run(folder: Path) -> Begun:
+    """The run in a folder. Raises: UserError."""
+    path = folder / LAST
+    last, best = load(path), load(folder / BEST)
+    if last.training is None:
+        raise UserError(f"{quote(path)}: expected the state of a training run, found only a model; train again")
+    return Begun(path, last, best)
 
 
 def _restore(shape: Shape, state: Mapping[str, torch.Tensor]) -> Compressor:

@@ -11,7 +11,7 @@ from torch import nn
 from torchtyping import TensorType
 
 from lightmap.data import HOURS
-from lightmap.shape import LARGEST, LATENT_MODES, Shape
+from lightmap.shape import LARGEST, LATENT_MODES, WEIGHT_BITS, Shape
 from lightmap.siren import DaySiren, Siren, frame_shares
 
 CHUNK = 1 << 12  # texels per network call, which fit the caches; another count would change low bits of the results
@@ -74,12 +74,12 @@ class Compressor(nn.Module):
     def latents(self, texels: Texels) -> Latents:
         """z at the centres of lightmap texels, sampled bilinearly from the latent map."""
         if self.shape.latent_scale == 1:
-            return self._latent_texels(texels)
+            return self.latent_texels(texels)
         neighbours, weights = bilinear_neighbours(texels, (self.shape.height, self.shape.width), self.shape.latent_size)
-        z = self._latent_texels(neighbours.flatten()).view(*neighbours.shape, self.shape.latent_dim)
+        z = self.latent_texels(neighbours.flatten()).view(*neighbours.shape, self.shape.latent_dim)
         return (z * weights[..., None]).sum(dim=1)
 
-    def _latent_texels(self, texels: Texels) -> Latents:
+    def latent_texels(self, texels: Texels) -> Latents:
         """z of texels of the latent map."""
         if self.shape.latent_mode != "f1":
             return round_latents(self.grid[texels], self.shape.latent_bits)
@@ -108,7 +108,7 @@ class Compressor(nn.Module):
         device = self.f2.omega.device
         for part in chunks(height * width):
             with torch.no_grad():
-                z = self._latent_texels(part.to(device)).cpu()
+                z = self.latent_texels(part.to(device)).cpu()
             yield z
 
 
@@ -197,6 +197,8 @@ def shape_from(values: dict) -> Shape:
         value = getattr(shape, field.name)
         if field.name == "latent_mode":
             good = value in LATENT_MODES
+        elif field.name == "weight_bits":
+            good = type(value) is int and value in WEIGHT_BITS
         elif field.name.startswith("omega"):
             good = type(value) in (int, float) and 0 < value < 1e6
         else:

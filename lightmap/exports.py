@@ -66,7 +66,7 @@ def write_exports(
         write_bytes(folder / NETWORKS_HALF, pack_weights(model, day, "float16"))
         written += [NETWORKS, NETWORKS_HALF]
     elif model.shape.latent_mode == "basis":
-        write_bytes(folder / DAY, pack_weights(model, day, "float16"))
+        write_bytes(folder / DAY, pack_weights(model, day))
         written.append(DAY)
     written += write_decoders(folder, decoder, notes)
     write_json(folder / F2_META, build_meta(model, day, folder, written))

@@ -14,7 +14,7 @@ from lightmap.compressor import CHUNK, Compressor, Latents, bilinear_neighbours,
 from lightmap.data import Day, Numbers
 from lightmap.evaluation import Stack
 from lightmap.exports import DAY, F2_META, LATENT_MAP, LATENT_Q8, NETWORKS, NETWORKS_HALF
-from lightmap.quantised import encode_npz, quantise_model
+from lightmap.quantised import codes_of_latents, encode_npz, quantise_model, span_of
 from lightmap.weight_file import WEIGHT_TYPES, pack_weights
 
 NPY_HEADER = 128
@@ -84,15 +84,16 @@ def forms_of(model: Compressor, day_facts: Mapping[str, Any], whole: bool) -> di
 
 
 def _basis_form(model: Compressor, day_facts: Mapping[str, Any], whole: bool, build: Build) -> Form:
-    """Latent mode basis has one form: its codes, and in files a network and a basis of float16, which it was trained
-    with."""
+    """Latent mode basis has one form: its codes, and in files a network and a basis of the floats that it was trained
+    with; a renderer has float32 in any case."""
     shape = model.shape
     rows, columns = shape.latent_size
     codes = rows * columns * shape.latent_dim
-    size = len(pack_weights(model, day_facts, "float16")) if whole or codes <= MOST_CODES else None
+    size = len(pack_weights(model, day_facts)) if whole or codes <= MOST_CODES else None
     memory = codes + FLOAT_BYTES * sum(value.numel() for value in model.f2.parameters())
     files = (DAY, "latent_*.dds", "lightmap_decoder*", F2_META)
-    return Form("latent map 8 bits + basis + F2", shipped_bytes(shape), size, memory, True, files, build)
+    title = f"latent map 8 bits + {'float32 ' if shape.weight_bits == 32 else ''}basis + F2"
+    return Form(title, shipped_bytes(shape), size, memory, True, files, build)
 
 
 def _deflated(model: Compressor) -> int:
@@ -120,7 +121,7 @@ def _rounded_weights(model: Compressor, weight_type: str) -> Build:
 class LatentMap:
     """F1's latent map as 8-bit codes, of which only what is asked for is computed: a large one takes GB as floats.
 
-    Equal to `quantised.quantise` of the whole map, and of the map averaged to half its size.
+    Equal to the codes of the whole map, and of the map averaged to half its size.
     """
 
     def __init__(self, model: Compressor):
@@ -159,9 +160,9 @@ class LatentMap:
     def _codes(self, texels: Numbers, scale: int) -> Latents:
         """Latents of texels of the map at 1/scale, after rounding to codes."""
         low, high = self.extremes[scale]
-        span = torch.where(high > low, high - low, torch.ones_like(low))
+        span = span_of(low, high)
         z = self._averaged(texels) if scale == 2 else _in_chunks(self.model, texels)
-        return ((z - low) / span * 255 + 0.5).floor().clamp(0, 255) / 255 * span + low
+        return codes_of_latents(z, low, span, 8).float() / 255 * span + low
 
     def _averaged(self, texels: Numbers) -> Latents:
         """The mean of the up to four texels of the map under each of half its size."""
@@ -180,7 +181,7 @@ class LatentMap:
 @torch.no_grad()
 def _in_chunks(model: Compressor, texels: Numbers) -> Latents:
     """z of texels of the latent map."""
-    return torch.cat([model._latent_texels(part) for part in texels.split(CHUNK)])
+    return torch.cat([model.latent_texels(part) for part in texels.split(CHUNK)])
 
 
 # --- decoding --------------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def write_exr(path: Path, pixels: np.ndarray) -> None:
 def build_parser() -> OneLineParser:
     """The parser of infer.py."""
     parser = OneLineParser(prog="infer.py", description="Render a day of lightmaps at any hour.")
-    parser.add_argument("--ckpt", type=Path, help="best.ckpt or last.ckpt of a run, or f1_f2.npz of an export")
+    parser.add_argument("--ckpt", type=Path, help="best.ckpt or last.ckpt of a run, day.npz or f1_f2.npz of an export")
     parser.add_argument("--latent_path", type=Path, help="latent_map.npy or latent_map_q8.npz of an export")
     parser.add_argument("--f2_path", type=Path, help="f2_state_dict.pt of the same export")
     parser.add_argument("--time", type=float, help="hours; any number, the day repeats (24 is 0)")

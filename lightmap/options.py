@@ -40,8 +40,9 @@ class TrainOptions:
     bytes: str = knob("", "size that channels, resolution and network are chosen for, such as 200k or 1.5M (latent "
                       "mode basis); empty: an eighth of the frames as BC6H or BC7, a quarter for small days",
                       unit="bytes")  # fmt: skip
-    target_psnr: float = knob(0.0, "instead of a size, the PSNR that the smallest form reaches before training adds to "
-                              "it; 0: go by size", unit="dB", low=0.0, high=100.0)  # fmt: skip
+    target_psnr: float = knob(0.0, "instead of a size, the PSNR that the smallest form ends at, found by short runs, "
+                              "and up to three whole ones where they miss; 0: go by size", unit="dB", low=0.0,
+                              high=100.0)  # fmt: skip
 
     epochs: int = knob(200, "number of epochs", low=1, high=10**6)
     batch_size: int = knob(65536, "samples of a step; a sample is a texel at an hour", low=16, high=1 << 24)
@@ -70,8 +71,10 @@ class TrainOptions:
     time_harmonics: int = knob(2, "pairs of sine and cosine of the time of day", low=1, high=LARGEST["time_harmonics"])
     omega: float = knob(30.0, "angular frequency of the sine layers", low=0.01, high=1000.0)
     omega_f2: float = knob(
-        0.0, f"the same for F2; 0: that of --omega, {OMEGA_DIRECT:g} with direct, {OMEGA_BASIS:g} with basis",
-        low=0.0, high=1000.0,
+        0.0,
+        f"the same for F2; 0: that of --omega, {OMEGA_DIRECT:g} with direct, {OMEGA_BASIS:g} with basis",
+        low=0.0,
+        high=1000.0,
     )
 
     engine: str = knob(
@@ -103,6 +106,7 @@ FIXED = frozenset(FIELDS) - {
     "data_dir", "out_dir", "compute_latent", "resume", "overwrite", "report", "engine", "device", "num_threads",
     "num_workers", "save_every", "max_pixels",
 }  # fmt: skip
+KEPT = FIXED | {"engine"}  # what --resume goes on with where no flag says otherwise
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -132,7 +136,10 @@ def make_options(values: Mapping[str, Any]) -> TrainOptions:
 
 
 def _in_mode(options: TrainOptions, given: Mapping[str, Any]) -> TrainOptions:
-    """The options with a latent mode, and for f1 and direct the sizes that it has unless others are given."""
+    """The options with a latent mode, and for f1 and direct the sizes that it has unless others are given. With
+    --resume alone the mode is that of a run that has not been read yet."""
+    if options.resume and "latent_mode" not in given:
+        return options
     foreign = [name for name in (*ONLY_F1, "lr_grid") if given.get(name, FIELDS[name].default) != FIELDS[name].default]
     mode = options.latent_mode
     if mode == "auto":

@@ -11,10 +11,10 @@ import torch
 from PIL import Image as PillowImage
 
 from common.event_file import TENSORBOARD_IMAGE_SIZE, EventFile
+from common.events import TENSORBOARD
 from lightmap.compressor import CHUNK, Compressor
 from lightmap.data import Day, Encoding, unit
 from lightmap.forms import decode
-from lightmap.trainer import TENSORBOARD
 from maps.images import encode_png
 from metrics.pictures import display_pixels, error_image
 

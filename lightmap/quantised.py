@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.nn import functional
+from torchtyping import TensorType
 
 from common.errors import UserError, quote
 from formats.dds import Texture
@@ -18,6 +18,9 @@ from lightmap.compressor import DIRECT_RANGE, Compressor, Latents
 
 PLANE_CHANNELS = 4
 MAX_NPZ_RATIO = 1100  # deflate cannot shrink anything more than 1032 times
+
+Channels = TensorType["channels"]
+Codes = TensorType["n", "channels", torch.uint8]
 
 
 @dataclass(frozen=True)
@@ -48,14 +51,6 @@ class QuantisedLatent:
         return torch.from_numpy(self.low) + torch.from_numpy(self.span) * unorm
 
 
-def quantise(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
-    """8-bit codes between each channel's smallest and largest value."""
-    low, high = latent.amin(dim=0), latent.amax(dim=0)
-    span = torch.where(high > low, high - low, torch.ones_like(low))
-    codes = _codes(latent, low, span, 8)
-    return QuantisedLatent(codes.view(*latent_size, -1).numpy(), low.numpy(), (low + span).numpy(), 8, size)
-
-
 def quantise_model(model: Compressor) -> QuantisedLatent:
     """The codes of a model's latent map, computed part by part: those of F1 between each channel's smallest and largest
     value. A learned grid was trained with its codes, so they are lossless."""
@@ -64,27 +59,26 @@ def quantise_model(model: Compressor) -> QuantisedLatent:
     if shape.latent_mode == "f1":
         extremes = [torch.stack([part.amin(dim=0), part.amax(dim=0)]) for part in model.latent_parts()]
         low, high = (side(torch.stack(extremes)[:, row], dim=0) for row, side in enumerate((torch.amin, torch.amax)))
-        span, bits = torch.where(high > low, high - low, torch.ones_like(low)), 8
+        span, bits = span_of(low, high), 8
     else:
         low, bits = torch.full((channels,), -DIRECT_RANGE), shape.latent_bits
         span = torch.full((channels,), 2 * DIRECT_RANGE)
     codes, start = np.empty((np.prod(shape.latent_size), channels), np.uint8), 0
     for part in model.latent_parts():
-        codes[start : start + len(part)] = _codes(part, low, span, bits).numpy()
+        codes[start : start + len(part)] = codes_of_latents(part, low, span, bits).numpy()
         start += len(part)
     return QuantisedLatent(codes.reshape(*shape.latent_size, channels), low.numpy(), (low + span).numpy(), bits, size)
 
 
-def _codes(z: Latents, low: torch.Tensor, span: torch.Tensor, bits: int) -> torch.Tensor:
+def span_of(low: Channels, high: Channels) -> Channels:
+    """What codes of values between these extremes reach over: never 0."""
+    return torch.where(high > low, high - low, torch.ones_like(low))
+
+
+def codes_of_latents(z: Latents, low: Channels, span: Channels, bits: int) -> Codes:
+    """Codes 0 to 2^bits - 1 of latents from `low` to `low + span`, (n, C) uint8; outside saturates."""
     top = 2**bits - 1
     return ((z - low) / span * top + 0.5).floor().clamp(0, top).to(torch.uint8)
-
-
-def halved(latent: Latents, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
-    """Codes of the latent map averaged to half its width and height, which training has not seen."""
-    image = latent.view(1, *latent_size, -1).permute(0, 3, 1, 2)
-    small = functional.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
-    return quantise(small.permute(0, 2, 3, 1).reshape(-1, latent.shape[1]), tuple(small.shape[2:]), size)
 
 
 # --- file ------------------------------------------------------------------------------------------------------------

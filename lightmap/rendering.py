@@ -54,7 +54,7 @@ def from_model(model: Compressor, day: dict[str, Any]) -> Renderable:
 
 
 def from_checkpoint(path: Path) -> Renderable:
-    """The day of best.ckpt, last.ckpt or f1_f2.npz. Raises: UserError."""
+    """The day of best.ckpt, last.ckpt, day.npz or f1_f2.npz. Raises: UserError."""
     if path.suffix.lower() == ".npz":
         return from_model(*unpack_weights(path))
     loaded = checkpoints.load(path)

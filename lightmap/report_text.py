@@ -7,7 +7,7 @@ from typing import Any
 
 from common.events import readable_bytes
 
-WIDTH = 38  # of a form's title
+WIDTH = 40  # of a form's title
 
 
 def describe_report(report: Mapping[str, Any]) -> str:

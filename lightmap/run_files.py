@@ -7,14 +7,29 @@ from pathlib import Path
 
 from common.errors import UserError, quote
 from common.events import TENSORBOARD
+from lightmap.checkpoints import BEST, LAST
+from lightmap.exports import (
+    DAY,
+    F2_META,
+    F2_ONNX,
+    F2_SCRIPT,
+    F2_STATE,
+    LATENT_MAP,
+    LATENT_Q8,
+    NETWORKS,
+    NETWORKS_HALF,
+    PAGE,
+)
+from lightmap.shader import STEM, WEIGHT_FILE
+from lightmap.summary import REPORT
 
-CHECKPOINTS = ("best.ckpt", "last.ckpt")
-SIGNS = (*CHECKPOINTS, "report.json", "f2_meta.json")  # of which every run and every export has one
+CHECKPOINTS = (BEST, LAST)
+CURVES = f"{TENSORBOARD}/events.*"
+SIGNS = (*CHECKPOINTS, REPORT, F2_META)  # of which every run and every export has one
 # All that a run, its report and its exports write, in this version and in older ones.
 PATTERNS = (
-    *SIGNS, "latent_map.npy", "latent_map_q8.npz", "latent_*_*.dds", "f2_state_dict.pt", "f2_ts.pt", "f2.onnx",
-    "f1_f2.npz", "f1_f2_float16.npz", "day.npz", "lightmap_decoder.*", "lightmap_decoder_weights.bin", "viewer.html",
-    f"{TENSORBOARD}/events.*",
+    *SIGNS, LATENT_MAP, LATENT_Q8, "latent_*_*.dds", F2_STATE, F2_SCRIPT, F2_ONNX, NETWORKS, NETWORKS_HALF, DAY,
+    f"{STEM}.*", WEIGHT_FILE, PAGE, CURVES,
 )  # fmt: skip
 
 
@@ -36,4 +51,10 @@ def check_unused(folder: Path) -> None:
 def remove_run(folder: Path) -> None:
     """Remove the files of a run; others stay."""
     for path in files_of_run(folder):
+        path.unlink()
+
+
+def remove_curves(folder: Path) -> None:
+    """Remove the curves of a run, which another one writes anew."""
+    for path in folder.glob(CURVES):
         path.unlink()

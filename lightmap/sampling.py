@@ -10,6 +10,7 @@ from lightmap.compressor import Rgb, Texels, Times
 from lightmap.data import Day, unit
 
 HELD_OUT_SHARE = 0.01  # of the texels in the mask
+MEASURED_TEXELS = 1 << 14  # of latent mode basis, at most
 HELD_OUT_TEXELS = (16, 2048)  # fewest and most, but never more than an eighth of the mask
 
 
@@ -29,6 +30,15 @@ def split_texels(mask: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Ten
     wanted = min(max(round(len(counted) * HELD_OUT_SHARE), fewest), most, len(counted) // 8)
     order = torch.randperm(len(counted), generator=torch.Generator().manual_seed(seed))
     return counted[order[wanted:]].sort().values, counted[order[:wanted]].sort().values
+
+
+def measured_texels(mask: torch.Tensor, seed: int) -> torch.Tensor:
+    """Numbers of the texels in the mask; of more than MEASURED_TEXELS a choice, the same for the same seed."""
+    counted = mask.nonzero()[:, 0]
+    if len(counted) <= MEASURED_TEXELS:
+        return counted
+    order = torch.randperm(len(counted), generator=torch.Generator().manual_seed(seed))
+    return counted[order[:MEASURED_TEXELS]].sort().values
 
 
 class Sampler:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 # a network of the position; a learned grid; a grid of the weights of a few basis days
 LATENT_MODES = ("f1", "direct", "basis")
+WEIGHT_BITS = (16, 32)
 LARGEST = {  # value of each number of a Shape; the smallest is 1
     "height": 1 << 16, "width": 1 << 16, "latent_dim": 256, "latent_scale": 64, "latent_bits": 8, "hidden_f1": 1024,
     "layers_f1": 16, "hidden_f2": 1024, "layers_f2": 16, "time_harmonics": 32,
@@ -31,12 +32,9 @@ class Shape:
     omega: float
     omega_f2: float
     frames: int = 0  # of the day, for latent mode basis; else 0, since the time of day is an input of F2
+    weight_bits: int = 16  # of WEIGHT_BITS: of a float of F2 in latent mode basis, to which training rounds
 
     @property
     def latent_size(self) -> tuple[int, int]:
         """(height, width) of the latent map."""
         return -(-self.height // self.latent_scale), -(-self.width // self.latent_scale)
-
-    def of_day(self, height: int, width: int, frames: int) -> bool:
-        """Whether it is a shape in latent mode basis of such a day."""
-        return self.latent_mode == "basis" and (self.height, self.width, self.frames) == (height, width, frames)

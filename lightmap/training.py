@@ -25,9 +25,10 @@ from lightmap.fused_step import FusedStep, fused_problem
 from lightmap.options import FIXED, TrainOptions, make_options
 from lightmap.pictures import log_pictures
 from lightmap.report_text import describe_report
-from lightmap.run_files import check_unused, remove_run
+from lightmap.run_files import check_unused, remove_curves, remove_run
 from lightmap.sample_scene import write_day
 from lightmap.summary import REPORT, Report, evaluation_sample
+from lightmap.target import TargetSearch
 from lightmap.torch_step import TorchStep
 from lightmap.trainer import Trainer
 
@@ -45,7 +46,10 @@ def sample_folder(say: Say = print) -> Path:
 
 def resumed_options(given: Mapping[str, Any], folder: Path) -> TrainOptions:
     """The options of the run in `folder`, with changed flags in their place. Raises: UserError for one of FIXED."""
-    saved = checkpoints.load(folder / checkpoints.LAST).config
+    last = checkpoints.load(folder / checkpoints.LAST)
+    saved = {"latent_mode": last.model.shape.latent_mode, **last.config}
+    if given.get("device") == "cuda" and saved.get("engine") == "fused":
+        saved["engine"] = "torch"  # the fused kernels run on the CPU, and the flag has the last word
     for name in FIXED & set(given):
         if name in saved and saved[name] != given[name]:
             raise UserError(
@@ -59,10 +63,11 @@ def _with(value: object) -> str:
     return "without it" if value == "" else f"with {value}"
 
 
-def choose_step(engine: str, device: torch.device, say: Say = print) -> Callable[..., TorchStep]:
+def choose_step(engine: str, device: torch.device, say: Say = print, insisted: bool = True) -> Callable[..., TorchStep]:
     """A function with the arguments of TorchStep that makes the step of a run; `auto` falls back to TorchStep.
 
-    The function raises UserError for `fused` if the kernels cannot be used.
+    insisted: whether the user has given the engine, and not the run that goes on: then the function raises UserError
+        for `fused` if the kernels cannot be used.
     """
     if engine == "torch":
         return TorchStep
@@ -74,9 +79,9 @@ def choose_step(engine: str, device: torch.device, say: Say = print) -> Callable
                 return FusedStep(model, lr, lr_grid, say)
         except KernelsUnavailable as error:
             problem = str(error)
-        if engine == "fused":
+        if engine == "fused" and insisted:
             raise UserError(f"--engine fused: the kernels cannot be used: {problem}; use --engine torch")
-        if device.type == "cpu":
+        if device.type == "cpu" or engine == "fused":
             say(f"note: training with PyTorch, not with the fused kernels: {problem}")
         return TorchStep(model, lr, lr_grid)
 
@@ -100,19 +105,29 @@ def train(given: Mapping[str, Any], say: Say = print, quiet: bool = False) -> in
     if options.report != "none":
         sample = evaluation_sample(day, options.report)
         half = load_half_hours(data_dir, day, sample.texels, options.num_workers, options.max_pixels)
-    begun = checkpoints.load(folder / checkpoints.LAST).model.shape if options.resume else None
-    trainer = Trainer(options, day, device, say, choose_step(options.engine, device, say), begun)
-    if options.resume:
-        trainer.resume(folder)
+    begun = checkpoints.load_run(folder) if options.resume else None
+    make_step = choose_step(options.engine, device, say, "engine" in given)
+    search = TargetSearch(options, day, device, say) if options.target_psnr and begun is None else None
+    trainer = search.first() if search else Trainer(options, day, device, say, make_step, begun)
     make_folder(folder)
     if options.overwrite and not options.resume:
         remove_run(folder)
     with stop_signals() as stop:
         say(describe_run(options, day, half, trainer))
         completed = trainer.train(folder, stop, quiet)
+        while search and completed and (following := search.again(trainer)):
+            trainer = following
+            remove_curves(folder)
+            say(describe_run(options, day, half, trainer))
+            completed = trainer.train(folder, stop, quiet)
     if not completed:
         say(f"stopped at step {trainer.iteration} of {trainer.total}; --resume goes on from {quote(folder)}")
         return 128 + stop.signal_number
+    if search and search.best() is not trainer:
+        trainer = search.best()
+        trainer.save(folder)
+    search = begun = None  # what they hold is not needed for the report
+    trainer.let_go()
     finish(trainer, sample, half, folder, options, say, quiet)
     return 0
 
@@ -129,8 +144,8 @@ def describe_run(options: TrainOptions, day: Day, half: HalfHours | None, traine
         f"day      {day.n_frames} frames of {day.width}x{day.height}, {kind}: {quote(day.names[0])} ... "
         f"{quote(day.names[-1])}{known}",
         f"model    latent {latent_width}x{latent_height}x{shape.latent_dim} from {origin} of {counts[0] - counts[1]} "
-        f"numbers, F2 of {counts[1]}",
-        f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine.name}",
+        f"numbers, F2 of {counts[1]}{' as float32' if shape.weight_bits == 32 else ''}",
+        f"training {trainer.total} steps of {options.batch_size} samples, engine {trainer.engine_name}",
     ])  # fmt: skip
 
 
@@ -161,7 +176,7 @@ def measure(trainer: Trainer, loaded: checkpoints.Loaded, sample: Sample, half: 
     say(f"report   measuring {'every form' if not whole else 'every form and whole frames'}, on {texels}")
     place = shell_quote(str(folder))
     facts = {
-        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine.name,
+        "seconds": round(trainer.seconds, 2), "steps": trainer.total, "engine": trainer.engine_name,
         "threads": torch.get_num_threads(), "best_epoch": loaded.epoch, "psnr_held_out": loaded.held_out_db,
         "options": dataclasses.asdict(options), "report": options.report,
         "export": f"python -m lightmap.export_latent --ckpt {place}/{checkpoints.BEST} --out_dir {place}",

@@ -1,7 +1,7 @@
 """A whole day in one file, from which it can be rendered.
 
 f1_f2.npz: both networks; F1 computes the latent map when the file is loaded. day.npz, of latent mode basis: the codes
-of the latent map, and the network and the basis in float16.
+of the latent map, and the network and the basis in float16 or float32, as they were trained.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ MAX_BYTES = 1 << 30
 WEIGHT_TYPES = ("float32", "float16")
 
 
-def pack_weights(model: Compressor, day: Mapping[str, Any], weight_type: str = "float32") -> bytes:
+def pack_weights(model: Compressor, day: Mapping[str, Any], weight_type: str = "") -> bytes:
     """`weights` (all parameters in the order of model.parameters(), flat) and `info` (JSON: shape and day).
 
     In latent mode basis `weights` are those of F2, and `codes` (latent texels, C) uint8 are beside them; deflated.
+    weight_type: of WEIGHT_TYPES; empty: float32, in latent mode basis that of the shape.
     """
     if model.shape.latent_mode == "direct":
         raise ValueError("a learned grid is no network")
     basis = model.shape.latent_mode == "basis"
     of = model.f2 if basis else model
+    weight_type = weight_type or f"float{model.shape.weight_bits if basis else 32}"
     flat = torch.cat([value.detach().cpu().flatten() for value in of.parameters()]).numpy().astype(weight_type)
     info = json.dumps({"shape": dataclasses.asdict(model.shape), "day": dict(day)}).encode()
     stream, entries = io.BytesIO(), {"weights": flat, "info": np.frombuffer(info, np.uint8)}

@@ -1,6 +1,6 @@
 """Render three views of PBR materials as a training set for train.py.
 
-    python make_renders.py --data-dir ../data --crops 2 --size 256       the tiny set of this repository
+    python make_renders.py --data-dir ../data/test --crops 2 --size 256  the tiny set of this repository
     python make_renders.py --data-dir my_materials --samples 8
 
 Every folder below --data-dir that holds albedo, roughness and normal maps is a material (file names as for the

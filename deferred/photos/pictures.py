@@ -31,7 +31,7 @@ class Picture:
     photo: Photo
     stored: tuple[int, int]
     size: tuple[int, int]
-    max_pixels: int
+    max_pixels: int = MAX_PIXELS
     orientation: int = 1
     left_out: int = 1
 

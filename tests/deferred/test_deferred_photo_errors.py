@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from deferred.photos.pictures import find_masks
 from deferred.photos.transforms import read_transforms
 from deferred.prepare import make_options, prepare
 from tests.support import photo_sets as sets
+from tests.support.forked import python
 
 pytest.importorskip("trimesh", reason="trimesh is not installed: pip install -r requirements/deferred.txt")
 TAKEN = sets.shots(3, 24, 16)
@@ -233,7 +233,7 @@ if __name__ == "__main__":
 """
     (place / "call.py").write_text(script)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
-    done = subprocess.run([sys.executable, place / "call.py"], capture_output=True, text=True, timeout=120,
+    done = subprocess.run([*python(), place / "call.py"], capture_output=True, text=True, timeout=120,
                           env=environment)  # fmt: skip  # returns once every process has closed its output
     assert done.returncode == -signal.SIGTERM and done.stdout == "working\n"
 

@@ -44,6 +44,7 @@ from tests.support.deferred_views import (
     trained,
     write_frame,
 )
+from tests.support.forked import python
 from tests.support.paths import ROOT
 
 CPU = torch.device("cpu")
@@ -179,7 +180,7 @@ def test_image_as_a_texture(tmp_path):
     assert render_texture.main([*common, "--load", str(run / "texture.png"), "--save", str(tmp_path / "picture")]) == 0
     assert render_texture.main([*common, "--load", str(run / "epoch_2.pt"), "--save", str(tmp_path / "run")]) == 0
     a, b = (pngs(tmp_path / name)["0012_render.png"].astype(int) for name in ("picture", "run"))
-    assert a.any() and np.abs(a - b).max() <= 3
+    assert a.any() and np.abs(a - b).max() <= 4
 
 
 @pytest.mark.parametrize("codec", ["H.264", "MPEG-4"])
@@ -226,9 +227,8 @@ def test_commands_start_in_both_ways(form, tmp_path):
     if form == "inside":
         given = {name: value for name, value in given.items() if name != "unet_width"}
     arguments = [part for name, value in given.items() for part in (f"--{name}", str(value))]
-    done = subprocess.run(
-        [sys.executable, *command, *arguments], cwd=where, capture_output=True, text=True, timeout=300
-    )
+    done = subprocess.run([*python(), *command, *arguments], cwd=where, capture_output=True, text=True,
+                          timeout=300)  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "PSNR" in done.stdout and (run_of(tmp_path) / "report.html").is_file()
 
@@ -321,6 +321,7 @@ def test_settings_of_a_data_folder(tmp_path, monkeypatch, refused):
                        ('{"train": {"lr": NaN}}', "cannot be read"), ('{"train": {"speed": 1}}', "speed"),
                        ('{"train": {"background_uv": "x"}}', "json: background_uv: expected auto, none"),
                        ('{"train": {"betas": "1"}}', "json: betas: expected 2 numbers"),
+                       ('{"train": {"l2": "1"}}', "json: l2: expected auto or 4 numbers"),
                        ('{"train": {"texture_dim": 5}}', "json: texture_dim 5: expected")):  # fmt: skip
         (data / "settings.json").write_text(text)
         with refused("settings.json", word):

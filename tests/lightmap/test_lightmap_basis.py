@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -21,8 +22,11 @@ from lightmap.evaluation import draw_sample
 from lightmap.exports import onnx_bytes, script_bytes, write_exports
 from lightmap.options import make_options, parse_args, parse_size
 from lightmap.rendering import from_checkpoint, from_exports
+from lightmap.sample_scene import Scene
 from lightmap.shape import Shape
 from lightmap.siren import DaySiren
+from lightmap.summary import build_report
+from lightmap.target import ABOVE, BELOW, RUNS, TRIAL_TEXELS, TargetSearch, part_of
 from lightmap.trainer import Trainer
 from lightmap.training import train
 from tests.support.lightmap_days import (
@@ -99,6 +103,47 @@ def test_size_is_kept_and_buys_quality():
     assert (given.latent_dim, given.latent_scale, given.hidden_f2, given.layers_f2) == (3, 2, 7, 2)
 
 
+def test_a_target_is_met_from_short_runs_and_corrected_by_whole_ones(tmp_path, monkeypatch):
+    day, said = load_day(save_frames(tmp_path / "data", moving_frames(24, 18, 22))), []
+    given = {"data_dir": str(tmp_path / "data"), "target_psnr": 36.0, "report": "none", "epochs": 1,
+             "samples_per_epoch": 20_000, "batch_size": 2048, "out_dir": str(tmp_path / "out")}  # fmt: skip
+    torch.set_num_threads(1)
+    assert train(given, said.append, True) == 0
+    found = checkpoints.load(tmp_path / "out" / "best.ckpt")
+    assert found.held_out_db >= 36 - BELOW and any(line.startswith("target   36 dB") for line in said)
+    whole = trainer_of(day, latent_dim=12)  # what ends far above takes more
+    assert shipped_bytes(found.model.shape) < shipped_bytes(whole.shape) and found.held_out_db < whole.best_db
+
+
+@pytest.mark.parametrize("trial_is_off", [-1.5, 0.0, 1.5])
+@pytest.mark.parametrize("target", [22.0, 30.0, 38.0, 90.0])
+def test_whole_runs_correct_what_short_ones_say(target, trial_is_off):
+    day, said = scene()[0], []
+    search = TargetSearch(make_options({"target_psnr": target}), day, CPU, said.append)
+
+    def truth(n: int) -> float:
+        return search.pca[n] + 2 + 0.05 * n  # what training adds
+
+    search._trial = lambda n, *_: truth(n) - search.pca[n] + trial_is_off
+    search._trainer = lambda n: search.runs.setdefault(n, SimpleNamespace(best_db=truth(n)))
+    trainer = search.first()
+    while trainer:
+        trainer = search.again(trainer)
+    best = next(n for n, run in search.runs.items() if run is search.best())
+    good = [n for n in range(len(search.front)) if truth(n) >= target - BELOW]
+    assert len(search.runs) <= RUNS and (best in good or not good)
+    assert not good or truth(best) <= target + ABOVE or best == good[0]
+    assert any("the best there are" in line for line in said) == (not good)
+
+
+def test_trials_of_a_large_day_see_strips_of_it():
+    day, _ = scene()
+    assert part_of(day) is day
+    large = dataclasses.replace(day, height=4096, width=4096, frames=None, mask=torch.ones(1 << 24, dtype=torch.bool))
+    rows = part_of(large).mask.view(4096, 4096)[:, 0]
+    assert 0.5 < float(rows.sum()) * 4096 / TRIAL_TEXELS < 4.5 and not rows[0] and int(rows.sum()) >= 64
+
+
 # --- training --------------------------------------------------------------------------------------------------------
 
 
@@ -117,6 +162,74 @@ def test_start_is_pca_and_training_gains_on_it(tmp_path):
     loaded = checkpoints.load(tmp_path / "best.ckpt")
     for value in loaded.model.f2.state_dict().values():
         assert torch.equal(value, value.half().float())  # what is measured is what a file of float16 holds
+
+
+def still_frames(size: int, other: float) -> np.ndarray:
+    """24 frames that are the scene's noon, but for one at the hour `other`."""
+    noon, once = (Scene(size).light(hour).clip(0, 1) * 255 for hour in (12, other))
+    return np.stack([once if index == 7 else noon for index in range(24)]).astype(np.uint8)
+
+
+EXTREME_DAYS = {
+    "still": still_frames(24, 12), "one hour": still_frames(40, 22), "black": np.zeros((24, 9, 14, 3), np.uint8),
+    "dark": moving_frames() // 100, "noise": np.random.default_rng(1).integers(0, 256, (24, 8, 8, 3), dtype=np.uint8),
+    "one texel": moving_frames(24, 1, 1), "two frames": moving_frames(2),
+    "one bright texel": np.pad(np.full((24, 1, 1, 3), 255, np.uint8), ((0, 0), (5, 3), (8, 5), (0, 0))),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXTREME_DAYS)
+def test_no_day_ends_below_pca_in_as_many_bytes(tmp_path, name):
+    day = load_day(save_frames(tmp_path / "data", EXTREME_DAYS[name]), say=lambda _: None)
+    trainer = trainer_of(day, epochs=1, samples_per_epoch=2048, batch_size=256)
+    assert trainer.train(tmp_path, quiet=True)
+    report = build_report(checkpoints.load(tmp_path / "best.ckpt").model, draw_sample(day, 1000), None,
+                          checkpoints.describe_day(day), {})  # fmt: skip
+    own = report["forms"]["basis"]
+    assert own["bytes"] == shipped_bytes(trainer.shape) and own["psnr_hours"] >= 11
+    rival = own["pca_at_equal_bytes"]
+    assert rival is None or own["psnr_hours"] >= rival["psnr_hours"]
+
+
+def test_float32_is_taken_where_float16_costs_quality_and_counted(tmp_path):
+    day = load_day(save_frames(tmp_path / "data", EXTREME_DAYS["one hour"]))
+    trainer = trainer_of(day, epochs=1, samples_per_epoch=2048)
+    assert trainer.train(tmp_path, quiet=True) and trainer.shape.weight_bits == 32
+    whole = trainer.model.grid.numel() + 4 * sum(value.numel() for value in trainer.model.f2.parameters())
+    assert shipped_bytes(trainer.shape) == whole
+    write_exports(tmp_path / "out", trainer.model, checkpoints.describe_day(day))
+    with np.load(tmp_path / "out" / "day.npz") as archive:
+        assert archive["weights"].dtype == np.float32
+    a, b = (from_checkpoint(path) for path in (tmp_path / "last.ckpt", tmp_path / "out" / "day.npz"))
+    assert np.abs(a.encoded(6.5) - b.encoded(6.5)).max() < 1e-6
+    assert json.loads((tmp_path / "out" / "f2_meta.json").read_text())["shape"]["weight_bits"] == 32
+    for n_bytes in (whole - 1, whole - 900, whole // 2):  # fewer neurons, float16, fewer channels
+        assert shipped_bytes(trainer_of(day, bytes=str(n_bytes)).shape) <= n_bytes
+    assert trainer_of(day, bytes=str(whole - 1)).shape.weight_bits == 32
+
+
+def test_days_of_before_have_float16(tmp_path, refused):
+    """Files of versions that knew no other: their shapes do not say so."""
+    folder = tiny("basis", 1)
+    with np.load(folder / "day.npz") as archive:
+        parts = {name: archive[name] for name in archive.files}
+    info = json.loads(parts["info"].tobytes())
+    del info["shape"]["weight_bits"]
+    np.savez_compressed(tmp_path / "day.npz", **{**parts, "info": np.frombuffer(json.dumps(info).encode(), np.uint8)})
+    for name in ("best.ckpt", "last.ckpt"):
+        payload = torch.load(folder / name, weights_only=True)
+        payload["shape"] = json.dumps(info["shape"])
+        torch.save(payload, tmp_path / name)
+    assert parts["weights"].dtype == np.float16
+    assert checkpoints.load(tmp_path / "best.ckpt").model.shape.weight_bits == 16
+    for name in ("day.npz", "best.ckpt"):
+        assert np.array_equal(from_checkpoint(tmp_path / name).light(7.7), from_checkpoint(folder / name).light(7.7))
+    again = {"data_dir": str(folder / "data"), "out_dir": str(tmp_path), "resume": True, "report": "none"}
+    assert train(again, lambda _: None, True) == 0
+    info["shape"]["weight_bits"] = 8
+    np.savez_compressed(tmp_path / "day.npz", **{**parts, "info": np.frombuffer(json.dumps(info).encode(), np.uint8)})
+    with refused("day.npz", "weight_bits"):
+        from_checkpoint(tmp_path / "day.npz")
 
 
 def test_a_rate_that_is_too_high_leaves_what_was_before(tmp_path):
@@ -207,6 +320,7 @@ def test_resumed_run_has_the_bits_of_one_that_was_never_stopped(tmp_path, scale,
     again = {"data_dir": str(data), "out_dir": str(parts), "resume": True, "report": "none"}
     # a later version that would choose otherwise
     monkeypatch.setattr("lightmap.trainer.choose_shape", lambda *_: pytest.fail("the shape is that of the run"))
+    monkeypatch.setattr("lightmap.trainer.start_day", lambda *_: pytest.fail("the run has its state"))
     assert train(again, lambda _: None, True) == 0
     for name in ("last.ckpt", "best.ckpt"):
         a, b = checkpoints.load(whole / name), checkpoints.load(parts / name)

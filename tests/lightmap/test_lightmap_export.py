@@ -44,7 +44,7 @@ def render(*flags) -> int:
 @pytest.mark.timeout(300)
 def test_script_onnx_and_state_agree_with_the_checkpoint(n):
     runtime = pytest.importorskip("onnxruntime", reason="needs onnxruntime: pip install onnxruntime")
-    folder = trained()
+    folder = trained(4)
     f2 = checkpoints.load(folder / "best.ckpt").model.f2
     x = torch.rand(n, f2.sizes[0], generator=torch.Generator().manual_seed(n)) * 2 - 1
     want = f2(x).detach()
@@ -171,7 +171,7 @@ def test_contact_sheet_and_videos(tmp_path, monkeypatch):
 
 
 def test_bad_input_ends_in_one_line(tmp_path, refused):
-    folder, other = tiny("f1", 1), trained()
+    folder, other = tiny("f1", 1), trained(4)
     out = ["--time", 3, "--out", tmp_path / "x.png"]
     state, latent = folder / "f2_state_dict.pt", folder / "latent_map.npy"
     for flags, words in (
@@ -432,7 +432,7 @@ def test_page_shows_what_infer_writes(tmp_path, browser):
     import io
 
     runs = {
-        "large": trained(),
+        "large": trained(4),
         **{f"{kind}{scale}": tiny("f1", scale, kind) for kind, scale in (("png", 2), ("npy", 1))},
         **{f"basis {kind}": tiny("basis", scale, kind) for kind, scale in (("png", 1), ("npy", 2))},
     }
@@ -449,7 +449,7 @@ def test_page_shows_what_infer_writes(tmp_path, browser):
             got = np.frombuffer(base64.b64decode(data), np.uint8).reshape(height, width, 3).astype(int)
             assert got.shape == want.shape and np.abs(got - want).max() <= 1
             assert (got != want).mean() < 0.05
-    browser.tab.goto((trained() / "viewer.html").as_uri())
+    browser.tab.goto((trained(4) / "viewer.html").as_uri())
     browser.tab.evaluate("lm.ready")
     shown = []
     for hours in (0, 12):

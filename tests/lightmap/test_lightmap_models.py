@@ -21,10 +21,11 @@ from lightmap.compressor import (
     upsample,
 )
 from lightmap.fused_step import FusedStep
-from lightmap.quantised import encode_npz, planes, quantise, read_npz
+from lightmap.quantised import encode_npz, planes, read_npz
 from lightmap.sampling import Batch
 from lightmap.siren import Siren, siren_from_state
 from lightmap.torch_step import TorchStep
+from tests.support.lightmap_days import quantise
 
 SHAPE = Shape(6, 10, "f1", 5, 1, 8, 7, 2, 9, 3, 2, 30.0, 20.0)
 

@@ -20,7 +20,7 @@ from lightmap.report_text import describe_report
 from lightmap.shape import Shape
 from lightmap.summary import Report, build_report, evaluation_sample, front, ranked, winner
 from lightmap.training import train
-from tests.support.lightmap_days import TINY, moving_frames, save_frames, scene, scene_folder
+from tests.support.lightmap_days import TINY, halved, moving_frames, save_frames, scene, scene_folder
 
 
 def random_day(height: int, width: int, count: int = 4, hdr: bool = False, seed: int = 0) -> Day:
@@ -133,7 +133,7 @@ def test_forms_decode_as_the_whole_latent_map_does(changes):
     """Maps of which a report makes a few texels only, against the quantisation of all."""
     from lightmap.compressor import upsample
     from lightmap.forms import forms_of
-    from lightmap.quantised import halved, quantise_model
+    from lightmap.quantised import quantise_model
 
     day = random_day(9, 14)
     model, size, texels = model_of(day, **changes), (9, 14), torch.tensor([0, 5, 77, 125, 30])

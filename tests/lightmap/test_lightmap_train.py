@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ import torch
 from bench.lightmap import DIRECT, LARGE, SMALL, large_gates, passed, shuffled, small_gates, train_day
 from common.errors import UserError
 from lightmap import checkpoints
+from lightmap.basis_start import state_of
 from lightmap.options import make_options, parse_args
 from lightmap.rendering import from_checkpoint
 from lightmap.trainer import Trainer
 from lightmap.training import resumed_options, train
+from tests.support.forked import python
 from tests.support.lightmap_days import (
     TINY,
     StopsLater,
@@ -111,7 +113,7 @@ def test_best_is_best_on_held_out_texels(tmp_path):
     options = make_options({**TINY, "epochs": 6, "lr": 1e-3})
     trainer = Trainer(options, scene()[0], CPU)
     scores, wild = iter([10.0, 20.0, 30.0, 5.0, 4.0, 3.0]), []
-    trainer.held_out_db = lambda: wild.append(trainer._state()) or next(scores)
+    trainer.held_out_db = lambda: wild.append(state_of(trainer.model)) or next(scores)
     assert trainer.train(tmp_path, quiet=True)
     best, last = checkpoints.load(tmp_path / "best.ckpt"), checkpoints.load(tmp_path / "last.ckpt")
     assert best.epoch == 3 and best.held_out_db == 30 and last.epoch == 6
@@ -125,11 +127,11 @@ def test_masked_texels_are_neither_trained_on_nor_measured():
     broken = day.frames.clone().view(64, 64, 24, 3)
     broken[:, 32:] = torch.randint(256, (64, 32, 24, 3), dtype=torch.uint8)
     masked = dataclasses.replace(day, mask=mask.flatten(), frames=broken.view(4096, 24, 3))
-    report = train_day(masked, None, {**SMALL, "epochs": 3})
+    report = train_day(masked, None, {**SMALL, "epochs": 2})
     assert report["psnr_hours"] > 18 and report["psnr_half_hours"] is None
     assert report["texels_compared"] == 2048
     everywhere = train_day(
-        dataclasses.replace(masked, mask=torch.ones(4096, dtype=torch.bool)), None, {**SMALL, "epochs": 3}
+        dataclasses.replace(masked, mask=torch.ones(4096, dtype=torch.bool)), None, {**SMALL, "epochs": 2}
     )
     assert everywhere["psnr_hours"] < report["psnr_hours"] - 3
 
@@ -180,13 +182,32 @@ def test_runs_of_before_go_on_and_those_of_high_range_say_that_bits_differ(tmp_p
     folder, said = tiny("f1", 1, kind), []
     for name in ("best.ckpt", "last.ckpt"):
         payload = torch.load(folder / name, weights_only=True)
-        for part, added in (("config", ("bytes", "target_psnr")), ("shape", ("frames",))):
+        for part, added in (("config", ("bytes", "target_psnr")), ("shape", ("frames", "weight_bits"))):
             values = json.loads(payload[part])
             payload[part] = json.dumps({name: value for name, value in values.items() if name not in added})
         torch.save(payload, tmp_path / name)
     again = {"data_dir": str(folder / "data"), "out_dir": str(tmp_path), "resume": True, "report": "none"}
     assert train(again, said.append, True) == 0
     assert any("earlier version" in line for line in said) == (kind == "npy")
+
+
+def test_a_run_goes_on_with_its_engine_unless_it_cannot(tmp_path, monkeypatch, refused):
+    data = save_frames(tmp_path / "data", moving_frames())
+    given = {**TINY, "data_dir": str(data), "out_dir": str(tmp_path / "out"), "engine": "torch", "report": "none"}
+    assert train(given, lambda _: None, True) == 0
+    again = {"data_dir": str(data), "out_dir": str(tmp_path / "out"), "resume": True, "report": "none"}
+    for more, engine in (({}, "torch"), ({"engine": "auto"}, "auto"), ({"device": "cuda"}, "torch")):
+        assert resumed_options({**again, **more}, tmp_path / "out").engine == engine
+    path, said = tmp_path / "out" / "last.ckpt", []
+    payload = torch.load(path, weights_only=True)
+    payload["config"] = json.dumps({**json.loads(payload["config"]), "engine": "fused"})
+    torch.save(payload, path)
+    assert resumed_options({**again, "device": "cuda"}, tmp_path / "out").engine == "torch"
+    monkeypatch.setattr("lightmap.training.fused_problem", lambda *_: "no compiler here")
+    with refused("--engine fused", "no compiler here"):
+        train({**again, "engine": "fused"}, lambda _: None, True)
+    assert train(again, said.append, True) == 0
+    assert any("no compiler here" in line for line in said) and any("engine torch" in line for line in said)
 
 
 def test_damaged_checkpoints_end_in_one_line(tmp_path, refused):
@@ -205,13 +226,12 @@ def test_damaged_checkpoints_end_in_one_line(tmp_path, refused):
 
 
 @pytest.mark.parametrize("form", ["inside", "module"])
-@pytest.mark.timeout(300)
 def test_commands_run_from_inside_and_as_modules(tmp_path, form):
     data = save_frames(tmp_path / "data", moving_frames())
     start = ["train.py"] if form == "inside" else ["-m", "lightmap.train"]
     flags = [f"--{key}={value}" for key, value in TINY.items()]
     command = [
-        sys.executable,
+        *python(),
         *start,
         f"--data_dir={data}",
         f"--out_dir={tmp_path / 'out'}",
@@ -227,21 +247,25 @@ def test_commands_run_from_inside_and_as_modules(tmp_path, form):
     assert list((tmp_path / "out" / "tensorboard").glob("events*"))
     if form == "module":
         return
-    command = [sys.executable, "infer.py", "--ckpt", str(tmp_path / "out/best.ckpt"), "--time", "nan", "--out", "x.png"]
+    command = [*python(), "infer.py", "--ckpt", str(tmp_path / "out/best.ckpt"), "--time", "nan", "--out", "x.png"]
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.startswith("error: --time") and done.stderr.count("\n") == 1
 
 
 def test_ctrl_c_saves(tmp_path):
     data = save_frames(tmp_path / "data", moving_frames())
-    command = [sys.executable, "-m", "lightmap.train", f"--data_dir={data}", f"--out_dir={tmp_path / 'out'}",
+    command = [*python(), "-m", "lightmap.train", f"--data_dir={data}", f"--out_dir={tmp_path / 'out'}",
                "--epochs=100000", "--batch_size=256"]  # fmt: skip
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    for line in process.stdout:
-        if line.startswith("training"):
-            break
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen(command, cwd=ROOT, **pipes, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    try:
+        for line in process.stdout:
+            if line.startswith("training"):
+                break
+        process.send_signal(signal.SIGINT)
+        out, _ = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 128 + signal.SIGINT and "--resume" in out
     assert checkpoints.load(tmp_path / "out" / "last.ckpt").training is not None
 

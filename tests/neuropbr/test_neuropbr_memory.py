@@ -80,10 +80,17 @@ def tiny(tmp_path_factory):
 def test_the_estimate_is_within_thirty_percent_of_a_real_peak(tiny, tmp_path):
     words = [*QUIET, "--input-dir", tiny / "input", "--output-dir", tiny / "output", "--checkpoint-dir", tmp_path]
     sets = tools.sets(data__image_size=128, model__transformer_num_heads=4)
-    done = tools.in_process(tools.ROOT, "-c", MEASURED, *words, *sets)
+    done = tools.in_process(tools.ROOT, "-c", MEASURED, "--render-curriculum", 0, *words, *sets, own=True)
     assert done.returncode == 0, done.stderr[-2000:]
     said = re.search(r"needs about ([\d.]+) GB \(batch 2 at 128x128\)", done.stdout)
     assert 0.7 < float(said[1]) * 1e9 / float(done.stdout.split()[-1]) < 1.3, done.stdout
+
+
+def test_files_that_cannot_be_used_are_said_first(tmp_path, capsys):
+    words = ["--input-dir", tmp_path, "--checkpoint-dir", tmp_path]
+    assert tools.run("train", *words) == 2 and tools.run("student/train", *words, "--shards-dir", tmp_path) == 2
+    said = capsys.readouterr()
+    assert said.out == "" and said.err.count("render_metadata.json") >= 2
 
 
 def test_presets_name_what_they_need():
@@ -105,6 +112,7 @@ def test_presets_name_what_they_need():
 
 def test_a_warning_names_what_helps(monkeypatch):
     said = []
+    monkeypatch.setattr(memory, "training_bytes", lambda *_: 9e8)
     for free, batch in ((1e12, 2), (None, 2), (5e8, 2), (5e8, 1)):
         monkeypatch.setattr(memory, "free_memory", lambda free=free: free)
         say_what_it_needs(config_of(data__batch_size=batch), CPU, say=said.append)

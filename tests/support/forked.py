@@ -2,7 +2,7 @@
 
 `python(...)` is the beginning of a command line, to be used in place of sys.executable:
 
-    subprocess.run([*python("torch"), ROOT / "train.py", "--max_iter", "5"], cwd=folder, env=environment, timeout=60)
+    subprocess.run([*python(), ROOT / "train.py", "--max_iter", "5"], cwd=folder, env=environment, timeout=60)
 
 A small client runs as that process. It hands its streams, folder, environment and words to the server of this session,
 whose child becomes `python words...`: with an id, a session and an exit code of its own, and with none of the
@@ -30,14 +30,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+LIBRARIES = ("torch", "torch._dynamo")  # every optimizer imports the second
 PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP")
 
 
 def python(*libraries: str) -> list[str]:
-    """The beginning of a command line: Python, with libraries that are there already."""
+    """The beginning of a command line: Python, with PyTorch and these libraries there already."""
     if sys.platform != "linux":
         return [sys.executable]
-    return [sys.executable, "-ISS", __file__, "client", _server(), ",".join(libraries)]
+    return [sys.executable, "-ISS", __file__, "client", _server(), ",".join((*LIBRARIES, *libraries))]
 
 
 @functools.cache
@@ -65,7 +66,7 @@ def _server() -> str:
 
 def _client(path: str, libraries: str, *words: str) -> None:
     ignored = [name for name in PASSED_ON if signal.getsignal(getattr(signal, name)) == signal.SIG_IGN]
-    request = {"libraries": libraries.split(",") if libraries else [], "words": words, "folder": os.getcwd(),
+    request = {"libraries": libraries.split(","), "words": words, "folder": os.getcwd(),
                "environment": dict(os.environ), "ignored": ignored}  # fmt: skip
     with socket.socket(socket.AF_UNIX) as server:
         server.connect(path)
@@ -158,7 +159,9 @@ def _become(words: list[str], folder: str, environment: dict[str, str], ignored:
         signal.signal(getattr(signal, name), signal.SIG_IGN if name in ignored else usual)
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         old = getattr(sys, name)
-        setattr(sys, name, open(number, old.mode, 1 if number == 2 else -1, old.encoding, old.errors, closefd=False))
+        lines = 1 if number == 2 or os.isatty(number) or environment.get("PYTHONUNBUFFERED") else -1
+        new = open(number, old.mode, lines, old.encoding, old.errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, new)
     if "torch" in sys.modules:
         threads = environment.get("OMP_NUM_THREADS", "")
         sys.modules["torch"].set_num_threads(int(threads) if threads else len(os.sched_getaffinity(0)))

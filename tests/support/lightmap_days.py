@@ -14,6 +14,7 @@ from bench.lightmap import LARGE
 from common.stop import StopRequest
 from lightmap.data import Day, load_day, load_half_hours
 from lightmap.options import ONLY_F1
+from lightmap.quantised import QuantisedLatent
 from lightmap.sample_scene import Scene, write_day
 from lightmap.training import train
 
@@ -68,6 +69,21 @@ def write_lamp_day(folder: Path, size: int = 64, mean: float = 0.13) -> Path:
     return folder
 
 
+def quantise(latent: torch.Tensor, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
+    """8-bit codes of a whole latent map, (latent texels, C), between each channel's smallest and largest value."""
+    low, high = latent.amin(dim=0), latent.amax(dim=0)
+    span = torch.where(high > low, high - low, torch.ones_like(low))
+    codes = ((latent - low) / span * 255 + 0.5).floor().to(torch.uint8)
+    return QuantisedLatent(codes.view(*latent_size, -1).numpy(), low.numpy(), (low + span).numpy(), 8, size)
+
+
+def halved(latent: torch.Tensor, latent_size: tuple[int, int], size: tuple[int, int]) -> QuantisedLatent:
+    """Codes of a latent map averaged to half its width and height."""
+    image = latent.view(1, *latent_size, -1).permute(0, 3, 1, 2)
+    small = torch.nn.functional.avg_pool2d(image, 2, ceil_mode=True, count_include_pad=False)
+    return quantise(small.permute(0, 2, 3, 1).reshape(-1, latent.shape[1]), tuple(small.shape[2:]), size)
+
+
 @functools.lru_cache
 def keep() -> tempfile.TemporaryDirectory:
     """A folder until the process ends."""
@@ -90,11 +106,11 @@ def scene() -> tuple[Day, Day]:
 
 
 @functools.lru_cache
-def trained() -> Path:
-    """The large form on the scene: a run folder with exports."""
+def trained(epochs: int = LARGE["epochs"]) -> Path:
+    """The large form on the scene: a run folder with exports. Its quality needs all epochs, its form a few."""
     torch.set_num_threads(1)
-    folder = Path(keep().name) / "trained"
-    given = {**LARGE, "data_dir": str(scene_folder()), "out_dir": str(folder), "compute_latent": True}
+    folder = Path(keep().name) / f"trained-{epochs}"
+    given = {**LARGE, "epochs": epochs, "data_dir": str(scene_folder()), "out_dir": str(folder), "compute_latent": True}
     assert train(given, say=lambda _: None, quiet=True) == 0
     return folder
 

@@ -8,12 +8,14 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 
 from common.errors import run_command
+from neuropbr.utils import memory
 from tests.support.forked import python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -40,12 +42,16 @@ def script(name: str):
 
 
 def run(name: str, *words) -> int:
-    """main() of a command in this process; returns its exit code, argparse's too."""
+    """main() of a command in this process; returns its exit code, argparse's too.
+
+    What it says about memory is made up: finding that out takes longer than most runs here.
+    """
     torch.set_num_threads(1)  # a module's fixtures run before conftest says so, and the bits depend on it
-    try:
-        return run_command(lambda: script(name).main([str(word) for word in words]))
-    except SystemExit as ended:
-        return ended.code
+    with mock.patch.object(memory, "tensor_bytes", lambda *_: (10**6, 10**5)):
+        try:
+            return run_command(lambda: script(name).main([str(word) for word in words]))
+        except SystemExit as ended:
+            return ended.code
 
 
 @contextlib.contextmanager
@@ -69,7 +75,7 @@ def workplace(folder: Path) -> Path:
 
 def in_process(folder: Path, *words, stdin: str | None = None, own: bool = False) -> subprocess.CompletedProcess:
     """A command as a user starts it: `python words...` in `folder`, one thread; own: with imports of its own."""
-    start = [sys.executable] if own else python("torch", "torchvision", "torchmetrics", "torch.utils.tensorboard")
+    start = [sys.executable] if own else python("torchvision", "torchmetrics", "torch.utils.tensorboard")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""}
     return subprocess.run(
         [*start, *map(str, words)], cwd=folder, env=environment, input=stdin, capture_output=True, text=True,

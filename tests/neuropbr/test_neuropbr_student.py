@@ -51,7 +51,8 @@ def student_words(tiny, folder, *more, **changes):
 @pytest.fixture(scope="module")
 def student(tiny, shards, tmp_path_factory):
     folder = tmp_path_factory.mktemp("student")
-    assert tools.run("student/train", *student_words(tiny, folder, "--shards-dir", shards, "--epochs", 2)) == 0
+    words = student_words(tiny, folder, "--shards-dir", shards, "--epochs", 2, "--set", "optimizer.scheduler=none")
+    assert tools.run("student/train", *words) == 0
     return folder
 
 
@@ -119,15 +120,13 @@ def test_the_student_is_trained_at_the_size_that_is_exported(student, tiny):
         assert config.model.bottleneck == ("plk" if name == "convattn_student" else "vit")
 
 
-def test_the_student_resumes_to_the_same_bits(tiny, shards, tmp_path):
+def test_the_student_resumes_to_the_same_bits(student, tiny, shards, tmp_path):
     words = student_words(tiny, tmp_path, "--shards-dir", shards)
     assert tools.run("student/train", *words, "--epochs", 1, "--set", "optimizer.scheduler=none") == 0
     first = torch.load(tmp_path / "latest_student.pth", weights_only=True)["student_state_dict"]
     more = ["--shards-dir", shards, "--resume", tmp_path / "latest_student.pth", "--epochs", 2]
     assert tools.run("student/train", *more) == 0
-    assert tools.run("student/train", *student_words(tiny, tmp_path / "b", "--shards-dir", shards, "--epochs", 2,
-                                                     "--set", "optimizer.scheduler=none")) == 0  # fmt: skip
-    ours, whole = (torch.load(path / "latest_student.pth", weights_only=True) for path in (tmp_path, tmp_path / "b"))
+    ours, whole = (torch.load(path / "latest_student.pth", weights_only=True) for path in (tmp_path, student))
     for name, value in whole["student_state_dict"].items():
         assert torch.equal(ours["student_state_dict"][name], value), name
     assert any(not torch.equal(first[name], value) for name, value in whole["student_state_dict"].items())

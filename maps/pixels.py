@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import threading
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,8 @@ MAX_OVERHEAD = 64 << 20
 SUPPORTED = "an image (PNG, JPEG, TIFF, TGA, BMP, WebP, EXR, HDR, DDS, PSD, GIF, AVIF, JPEG XL or JPEG 2000)"
 BAND_TEXELS = 2**18
 _pillow_limit_lock = threading.Lock()
+# Of damaged tags Pillow says which line of its code met them; where the damage matters, reading ends in an error.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -254,8 +255,9 @@ def test_commands_run_from_inside_and_as_modules(tmp_path, form):
 
 
 def test_ctrl_c_saves(tmp_path):
+    """In a process of its own: how a signal ends one is the point."""
     data = save_frames(tmp_path / "data", moving_frames())
-    command = [*python(), "-m", "lightmap.train", f"--data_dir={data}", f"--out_dir={tmp_path / 'out'}",
+    command = [sys.executable, "-m", "lightmap.train", f"--data_dir={data}", f"--out_dir={tmp_path / 'out'}",
                "--epochs=100000", "--batch_size=256"]  # fmt: skip
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, cwd=ROOT, **pipes, env={**os.environ, "PYTHONUNBUFFERED": "1"})

@@ -23,7 +23,6 @@ from lightmap.data import Day
 from lightmap.evaluation import stack_of
 from lightmap.options import TrainOptions
 from lightmap.shape import Shape
-from metrics.scores import psnr_of
 
 MOST_CHANNELS = 24
 SCALES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
@@ -65,14 +64,13 @@ def choose_shape(options: TrainOptions, day: Day, say: Say = print) -> Shape:
     """The shape of a day in latent mode basis.
 
     Of all channels and resolutions that fit into the bytes, those with which PCA comes closest; without --bytes fewer
-    channels if they are as good. With --target_psnr the smallest in which PCA reaches it; see target.py for what
-    training adds. Flags that are given stay as they are.
+    channels if they are as good. Flags that are given stay as they are. With --target_psnr, target.py chooses.
     Raises: UserError if nothing fits.
     """
     choice = SizeChoice(options, day)
-    if options.latent_dim and options.latent_scale and not (options.wanted_bytes or options.target_psnr):
+    if options.latent_dim and options.latent_scale and not options.wanted_bytes:
         return choice.shape(options.latent_dim, options.latent_scale)
-    found = choice.for_target(options.target_psnr) if options.target_psnr else choice.for_bytes()
+    found = choice.for_bytes()
     if len(choice.lamps) and found[1] > 1 and not options.latent_scale:
         say(f"note: --bytes {options.bytes}: too few for a latent map of the lightmap's size, which keeps lamps sharp")
     return choice.shape(*found)
@@ -144,12 +142,6 @@ class SizeChoice:
             good = LITTLE * error + 1e-12
             channels = next(n for n in range(1, channels + 1) if self.error(scale, n) <= good)
         return channels, scale
-
-    def for_target(self, target: float) -> tuple[int, int]:
-        """(channels, scale) of the smallest form in which PCA has `target` dB; else of the best one."""
-        forms = [(channels, scale) for _, channels, scale in self.front()]
-        good = (form for form in forms if psnr_of(self.error(form[1], form[0])) >= target)
-        return next(good, forms[-1])
 
     def front(self) -> list[tuple[int, int, int]]:
         """(bytes, channels, scale) of the forms in which PCA comes closer than in any that is as small."""

@@ -14,7 +14,7 @@ import torch
 from bench.lightmap import SMALL
 from lightmap import checkpoints
 from lightmap.baselines import Choice, Pca
-from lightmap.basis import bands, choose_shape, lamp_texels, shipped_bytes, start_from_pca
+from lightmap.basis import SizeChoice, bands, choose_shape, lamp_texels, shipped_bytes, start_from_pca
 from lightmap.basis_step import sine_slopes
 from lightmap.compressor import Compressor, bilinear_neighbours, render
 from lightmap.data import load_day
@@ -93,9 +93,12 @@ def test_size_is_kept_and_buys_quality():
     assert sizes[3_000] + 2 < sizes[8_000] < sizes[25_000] - 2
     usual = choose_shape(make_options({}), day)
     assert usual.height * usual.width * day.n_frames > 4 * usual.latent_dim * np.prod(usual.latent_size)
-    smaller, larger = (choose_shape(make_options({"target_psnr": db}), day) for db in (24.0, 30.0))
-    assert shipped_bytes(smaller) < shipped_bytes(larger)
-    assert trainer_of(day, target_psnr=30.0).best_db > 29
+    sizes = SizeChoice(make_options({}), day)
+    front = sizes.front()
+    assert len(front) > 5 and front == sorted(front)
+    errors = [sizes.error(scale, channels) for _, channels, scale in front]
+    assert all(larger < smaller for smaller, larger in zip(errors, errors[1:]))
+    assert all(size == shipped_bytes(sizes.shape(channels, scale)) for size, channels, scale in front)
     assert choose_shape(make_options({"latent_dim": 40}), day).latent_dim == 40  # more than are measured
     given = choose_shape(make_options({"hidden_f2": 500, "layers_f2": 3}), day)  # more bytes than all else takes
     assert (given.hidden_f2, given.layers_f2) == (500, 3)

@@ -43,7 +43,7 @@ ENGINES = ("auto", "torch", "cpu", "cuda", "tcnn")
 LIST_MAPS = "list"  # what --maps alone means
 GROUP_BACKENDS = ("local", "ray")
 EVAL_METRICS = ("all", "psnr", "lpips")
-STORAGES = ("packed", "bc1")
+STORAGES = ("packed", "bc1", "astc6x6")
 LATENTS = STORAGES  # of all grids of a plan
 # Why not; the figures are a trial's with linear planes, of BC7 at half the side with BC1 at a quarter.
 _LESS_THAN_BC1 = "BC1 is better at equal bits (Rock058 at 2.5 bpp: BC1 31.3 dB, {})"
@@ -51,8 +51,8 @@ REFUSED_STORAGES = {
     "bc7": _LESS_THAN_BC1.format("BC7 30.4"),
     **dict.fromkeys(("bc4", "bc5"), _LESS_THAN_BC1.format("BC4 and BC5 29.5")),
     **dict.fromkeys(
-        ("astc", *(codec for codec in MATCHES if codec.startswith("astc"))),
-        "ASTC grids cannot be trained; for phones train bc1, which export.py --latents_format astc writes as ASTC 4x4",
+        ("astc", *(codec for codec in MATCHES if codec.startswith("astc") and codec not in STORAGES)),
+        "of ASTC only astc6x6 can be trained, which led a trial with the fewest bits that hold a weight for each texel",
     ),
 }
 POSITIONS = ("centres", "filtered")
@@ -99,8 +99,8 @@ class HashGridConfig:
         "linear", "linear: features are blended; learned: the network blends", choices=INTERPOLATIONS
     )
     storage: str = knob(
-        "packed", "packed: codes in words; bc1: three features a texel as an ordinary BC1 texture", choices=STORAGES,
-        refused=REFUSED_STORAGES,
+        "packed", "packed: codes in words; bc1, astc6x6: three features a texel as an ordinary texture of such blocks",
+        choices=STORAGES, refused=REFUSED_STORAGES,
     )  # fmt: skip
     finest_lods: int = knob(
         1, "LODs, from 0 on, that read the finest level; 2: a texture of half the material's side, as GPUs choose mips",
@@ -158,7 +158,7 @@ class Config:
     latents: str = knob(
         "packed",
         "packed: codes in words, the best per bit; bc1: ordinary BC1 textures, which an engine loads and streams and, "
-        "of linear grids, filters as any other",
+        "of linear grids, filters as any other; astc6x6: the same in ASTC 6x6, for phones",
         choices=LATENTS, refused=REFUSED_STORAGES,
     )  # fmt: skip
     quantize: bool = knob(True, "train with rounded features and export them; False: float features, model.pth only")

@@ -262,13 +262,14 @@ class NeuralTexture(nn.Module):
 
     def _fetch_blocks(self, index: int, texel: Scalars, noise: Noise | None) -> Inputs:
         """`_fetch` of a grid of blocks."""
-        block = torch.div(texel, blocks.TEXELS, rounding_mode="floor")
-        parameters = self.grid_parameters[index].view(-1, blocks.BLOCK_PARAMETERS).index_select(0, block)
+        shape = self.grids[index].block
+        block = torch.div(texel, shape.texels, rounding_mode="floor")
+        parameters = self.grid_parameters[index].view(-1, shape.parameters).index_select(0, block)
         if self.quantized and noise is not None and noise.strength > 0:
-            columns = torch.arange(blocks.BLOCK_PARAMETERS, device=texel.device)
-            shift = hash_uniform(block[:, None] * blocks.BLOCK_PARAMETERS + columns, noise.keys[index]) - 0.5
-            parameters = parameters + shift * (blocks.rounding_steps(texel.device) * noise.strength)
-        return blocks.block_features(parameters, texel % blocks.TEXELS, self.quantized)
+            columns = torch.arange(shape.parameters, device=texel.device)
+            shift = hash_uniform(block[:, None] * shape.parameters + columns, noise.keys[index]) - 0.5
+            parameters = parameters + shift * (blocks.rounding_steps(shape, texel.device) * noise.strength)
+        return blocks.block_features(shape, parameters, texel % shape.texels, self.quantized)
 
     def as_exported(self, index: int, features: Inputs, texel: Scalars, noise: Noise | None) -> Inputs:
         """Parameters (n, features) of these texels of grid `index`, rounded as in the exported file; training noise is
@@ -395,7 +396,7 @@ class NeuralTexture(nn.Module):
             if min(size) < 2:
                 continue
             if grid.compressed:
-                blocks.tie_borders(self.level(index, level), size, strength)
+                blocks.tie_borders(grid.block, self.level(index, level), size, strength)
                 continue
             image = self.level(index, level)
             sides = [image[:, 0], image[:, -1]], [image[0], image[-1]]
@@ -410,8 +411,8 @@ class NeuralTexture(nn.Module):
                 corner.lerp_(mean, strength)
 
     def level(self, index: int, level: int) -> GridLevel:
-        """A view of one level of a grid's parameters: (height, width, features), of blocks (height / 4, width / 4, 22),
-        rounded up."""
+        """A view of one level of a grid's parameters: (height, width, features), of blocks (blocks down, across,
+        BlockShape.parameters)."""
         grid = self.grids[index]
         units = self.grid_parameters[index].view(grid.n_units, grid.unit_parameters)
         first, last = (grid.level_offset(k) // grid.unit_texels for k in (level, level + 1))
@@ -426,7 +427,7 @@ class NeuralTexture(nn.Module):
         texels = width * height
         if word_bits is None:
             word_bits = [
-                grid.save_bits if self.quantized else 32 * grid.unit_parameters / grid.unit_texels
+                grid.bits_per_texel if self.quantized else 32 * grid.unit_parameters / grid.unit_texels
                 for grid in self.grids
             ]
         finest = sum(grid.texels_of(grid.size) * bits for grid, bits in zip(self.grids, word_bits)) / texels
@@ -437,7 +438,7 @@ class NeuralTexture(nn.Module):
 
 def _initial_features(grid: GridSpec, generator: torch.Generator) -> torch.Tensor:
     if grid.compressed:
-        return blocks.initial_parameters(grid.n_units, generator).view(-1)
+        return blocks.initial_parameters(grid.block, grid.n_units, generator).view(-1)
     return torch.rand(grid.n_parameters, generator=generator).sub_(0.5).mul_(INITIAL_FEATURE_RANGE)
 
 
@@ -445,9 +446,10 @@ def _texel_in_level(grid: GridSpec, width: TensorType, x: TensorType, y: TensorT
     """Number of a texel in its level, see GridSpec; arguments broadcast."""
     if not grid.compressed:
         return y * width + x
-    side, across = blocks.SIDE, torch.div(width + blocks.SIDE - 1, blocks.SIDE, rounding_mode="floor")
-    block = (y >> 2) * across + (x >> 2)
-    return block * blocks.TEXELS + (y & 3) * side + (x & 3)
+    side = grid.block.side
+    across = torch.div(width + side - 1, side, rounding_mode="floor")
+    block = torch.div(y, side, rounding_mode="floor") * across + torch.div(x, side, rounding_mode="floor")
+    return block * grid.block.texels + y % side * side + x % side
 
 
 def _offsets(axis: int, device: torch.device) -> TensorType[4]:

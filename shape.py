@@ -25,12 +25,8 @@ from maps.record import Constant
 
 ALIGNMENT = 16  # tiny-cuda-nn pads inputs and outputs of its networks to multiples of 16
 PADDED_OUTPUTS = 16
-BC1_BITS = (0, 4)  # quantize_bits and save_bits of a grid of BC1 blocks: no codes per feature, 4 bits a texel
 ACTIVATIONS = ("leaky_relu", "hard_swish")  # of networks; --activation relu is leaky_relu without a slope
-BLOCK_SIDE = 4  # texels, width and height of a BC1 block, see blocks.py
-BLOCK_TEXELS = BLOCK_SIDE * BLOCK_SIDE
-BLOCK_FEATURES = 3
-BLOCK_PARAMETERS = 2 * BLOCK_FEATURES + BLOCK_TEXELS
+BLOCK_FEATURES = 3  # of a texel in blocks
 TEXEL_OFFSETS = ((0, 0), (1, 0), (0, 1), (1, 1))  # (x, y) order of the four texels around a sample
 
 
@@ -54,18 +50,64 @@ def aligned(count: int) -> int:
 
 
 @dataclass(frozen=True)
+class BlockShape:
+    """The numbers of a format whose texels lie on a line between two end points of their block, see blocks.py."""
+
+    name: str  # that `storage` has
+    title: str
+    side: int  # texels, width and height of a block
+    bytes: int
+    levels: tuple[int, int, int]  # largest code of R, G, B of an end point
+    places: tuple[int, ...]  # that the codes of a weight stand for, from the first end point to the second
+    bits: tuple[int, int]  # quantize_bits and save_bits of its grids: no codes per feature; bits a texel, or the side
+
+    @property
+    def texels(self) -> int:
+        return self.side * self.side
+
+    @property
+    def parameters(self) -> int:
+        """Both end points, and a weight for each texel."""
+        return 2 * BLOCK_FEATURES + self.texels
+
+    @property
+    def highest(self) -> int:
+        """The largest code of a weight."""
+        return len(self.places) - 1
+
+    @property
+    def white(self) -> int:
+        """What 1 is where a texel is a whole number: of 0 to 255 times the last place."""
+        return 255 * self.places[-1]
+
+    @property
+    def bits_per_texel(self) -> float:
+        return 8 * self.bytes / self.texels
+
+
+BLOCKS = {
+    block.name: block
+    for block in (
+        BlockShape("bc1", "BC1", 4, 8, (31, 63, 31), (0, 1, 2, 3), (0, 4)),
+        # 128 bits for 36 texels are no whole number of bits a texel, so save_bits is the side.
+        BlockShape("astc6x6", "ASTC 6x6", 6, 16, (79, 79, 79), (0, 21, 43, 64), (0, 6)),
+    )
+}
+
+
+@dataclass(frozen=True)
 class GridSpec:
     """The shape of one grid. Level k has `base_size` times 2**k texels; the last level is the finest.
 
-    Parameters come in units: a texel of a `packed` grid has its features, a block of 4x4 texels of a `bc1` grid has
-    BLOCK_PARAMETERS. Texels are numbered unit after unit, row by row, level after level, so those of a block
+    Parameters come in units: a texel of a `packed` grid has its features, a block of texels the
+    `parameters` of its BlockShape. Texels are numbered unit after unit, row by row, level after level, so those of a block
     follow each other. Blocks at the right and lower border may reach beyond the level; nothing reads what lies there.
     """
 
     max_resolution: Resolution  # of the finest level: the side of a square, or (width, height)
     n_levels: int
-    quantize_bits: int  # of a feature; 0 with `bc1`
-    save_bits: int  # of a texel, as stored
+    quantize_bits: int  # of a feature; 0 in blocks
+    save_bits: int  # of a texel, as stored; in blocks see BlockShape.bits
     interpolation: str = "linear"
     storage: str = "packed"
     finest_lods: int = 1  # LODs, from 0 on, that read the finest level
@@ -77,8 +119,9 @@ class GridSpec:
             raise ValueError(f"storage must be one of {STORAGES}, got {self.storage!r:.40}")
         if self.storage == "packed":
             features_per_texel(self.quantize_bits, self.save_bits)
-        elif (self.quantize_bits, self.save_bits) != BC1_BITS:
-            raise ValueError("storage bc1 has 4 bits a texel; leave out quantize_bits and save_bits")
+        elif (self.quantize_bits, self.save_bits) != self.block.bits:
+            stored = f"{self.block.bits_per_texel:.4g} bits a texel"
+            raise ValueError(f"storage {self.storage} has {stored}; leave out quantize_bits and save_bits")
         if self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"interpolation must be one of {INTERPOLATIONS}, got {self.interpolation!r}")
         object.__setattr__(self, "max_resolution", as_resolution(self.size))
@@ -90,6 +133,16 @@ class GridSpec:
     def compressed(self) -> bool:
         """Whether it is stored in blocks."""
         return self.storage != "packed"
+
+    @property
+    def block(self) -> BlockShape:
+        """The shape of its blocks. Raises: KeyError where it is not `compressed`."""
+        return BLOCKS[self.storage]
+
+    @property
+    def bits_per_texel(self) -> float:
+        """Bits of a texel, as stored."""
+        return self.block.bits_per_texel if self.compressed else self.save_bits
 
     @property
     def size(self) -> Size:
@@ -122,12 +175,12 @@ class GridSpec:
     @property
     def unit_texels(self) -> int:
         """Texels that share their parameters."""
-        return BLOCK_TEXELS if self.compressed else 1
+        return self.block.texels if self.compressed else 1
 
     @property
     def unit_parameters(self) -> int:
         """Parameters of a unit."""
-        return BLOCK_PARAMETERS if self.compressed else self.features
+        return self.block.parameters if self.compressed else self.features
 
     @property
     def n_units(self) -> int:
@@ -160,7 +213,7 @@ class GridSpec:
 
     def units_of(self, size: Size) -> Size:
         """(across, down): the units of a level of this (width, height)."""
-        side = BLOCK_SIDE if self.compressed else 1
+        side = self.block.side if self.compressed else 1
         return -(-size[0] // side), -(-size[1] // side)
 
     def level_size(self, level: int) -> Size:
@@ -182,7 +235,7 @@ class GridSpec:
 
 
 def planes_of(grids: Sequence[GridSpec]) -> list[range]:
-    """The grids in ranges: successive ones of BC1 blocks with one shape, read in the same places; others alone."""
+    """The grids in ranges: successive ones of blocks with one shape, read in the same places; others alone."""
     ranges: list[range] = []
     for index, grid in enumerate(grids):
         if grid.compressed and ranges and grids[ranges[-1][0]] == grid:
@@ -335,7 +388,9 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
     for index, entry in enumerate(entries):
         divisor = DEFAULT_DIVISORS[min(index, len(DEFAULT_DIVISORS) - 1)]
         resolution = entry.max_resolution or default_resolution(longer / divisor)
-        default_bits = BC1_BITS if entry.storage == "bc1" else (config.quantize_bits, config.save_bits)
+        default_bits = (config.quantize_bits, config.save_bits)
+        if entry.storage in BLOCKS:
+            default_bits = BLOCKS[entry.storage].bits
         filled = HashGridConfig(
             max_resolution=resolution,
             n_levels=entry.n_levels or min(exact_halvings(resolution) + 1, num_lods),
@@ -356,7 +411,7 @@ def resolve_grids(config: Config, width: int, height: int) -> list[HashGridConfi
 
 def grid_spec(grid: HashGridConfig) -> GridSpec:
     """The shape of a grid entry that is resolved, but for the bits of blocks, which have one value."""
-    default = BC1_BITS if grid.storage == "bc1" else (0, 0)
+    default = BLOCKS[grid.storage].bits if grid.storage in BLOCKS else (0, 0)
     bits = (grid.quantize_bits or default[0], grid.save_bits or default[1])
     shape = (grid.max_resolution, grid.n_levels, *bits, grid.interpolation)
     return GridSpec(*shape, grid.storage, grid.finest_lods)

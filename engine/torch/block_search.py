@@ -1,4 +1,4 @@
-"""Search of BC1 blocks, the reference for any device: improves the end points and indices of a trained model.
+"""Search of grids of blocks, the reference for any device: improves the end points and indices of a trained model.
 
 The counterpart of code_search.py, where the unit is the block. A sweep tries the weights of each block in order of what
 the gradient of the error promises, then its end points: one code up or down, against the gradient. A weight moves one
@@ -25,7 +25,7 @@ END_FAILURES = 1
 
 
 class BlockSearch(LevelSearch):
-    """The search of one level of BC1 blocks."""
+    """The search of one level of blocks."""
 
     def search(self, mine: PerUnit) -> int:
         errors, changed = self.errors(), 0
@@ -37,11 +37,11 @@ class BlockSearch(LevelSearch):
     def _search_plane(
         self, values: Parameters, gradient: Parameters, errors: PerUnit, mine: PerUnit
     ) -> tuple[PerUnit, int]:
-        top = (1 / blocks.rounding_steps(values.device)).round()  # largest code of each parameter
+        block, top = self.grid.block, blocks.top_codes(self.grid.block, values.device)
         promise = gradient / top
         ends, weights = values[..., : blocks.WEIGHT], values[..., blocks.WEIGHT :]
-        halves = [blocks.end_point_codes(end) for end in ends.split(blocks.FEATURES, dim=-1)]
-        moved = torch.cat([*halves, blocks.weight_codes(weights)], dim=-1) - promise.sign()
+        halves = [blocks.end_point_codes(block, end) for end in ends.split(blocks.FEATURES, dim=-1)]
+        moved = torch.cat([*halves, blocks.weight_codes(block, weights)], dim=-1) - promise.sign()
         possible = (moved >= 0) & (moved <= top) & (promise != 0) & mine[..., None]
         order = torch.where(possible, promise.abs(), -1.0)
         changed = 0

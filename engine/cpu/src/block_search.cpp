@@ -43,8 +43,6 @@ struct BlockSearch<Format>::Block {
 // How far a try moves the features of a block's texels.
 template <class Format>
 struct BlockSearch<Format>::Step {
-    static constexpr float WHITE = 255 * Format::LAST_PLACE;
-
     int first_feature, n_features;
     int texel;  // the only one that moves; -1: all do
     float by[BLOCK_FEATURES][Kind::TEXELS];
@@ -54,7 +52,7 @@ struct BlockSearch<Format>::Step {
             texel = parameter - FIRST_WEIGHT, first_feature = 0, n_features = BLOCK_FEATURES;
             const int places = Format::place(moved) - Format::place(block.codes[parameter]);
             for (int f = 0; f < BLOCK_FEATURES; f++)
-                by[f][texel] = float((block.end_point(BLOCK_FEATURES + f) - block.end_point(f)) * places) / WHITE;
+                by[f][texel] = float((block.end_point(BLOCK_FEATURES + f) - block.end_point(f)) * places) / float(Format::WHITE);
             return;
         }
         first_feature = parameter % BLOCK_FEATURES, n_features = 1;
@@ -62,7 +60,7 @@ struct BlockSearch<Format>::Step {
         for (int t = 0; t < Kind::TEXELS; t++) {
             const int place = Format::place(block.codes[FIRST_WEIGHT + t]);
             const int share = parameter < BLOCK_FEATURES ? Format::LAST_PLACE - place : place;
-            by[first_feature][t] = float(share * distance) / WHITE;
+            by[first_feature][t] = float(share * distance) / float(Format::WHITE);
         }
     }
 

@@ -53,7 +53,7 @@ struct PlaneNoise {
     uint32_t keys[16];
 };
 
-// feature = (start + place * span) / (255 * LAST_PLACE) - 0.5, where `place` is that of the texel; unrounded, start +
+// feature = (start + place * span) / WHITE - 0.5, where `place` is that of the texel; unrounded, start +
 // place * span.
 template <int P>
 struct Ends {
@@ -141,8 +141,6 @@ void gather_blocks(const Grid& grid, const Source& source, const Noise* noises, 
     constexpr uint32_t TEXELS = Kind::TEXELS;
     using Format = typename Kind::Format;
     using floats = typename Lanes<2 * P>::floats;
-    constexpr float WHITE = 255 * Format::LAST_PLACE;
-    constexpr float SCALE = ROUNDING == Rounding::none ? 1 : 1 / WHITE, SHIFT = ROUNDING == Rounding::none ? 0 : 0.5f;
     const PlaneNoise noise(noises, P);
     for (long s = 0; s < n; s++) {
         const Corner& corner = corners[s * corner_stride];
@@ -177,7 +175,8 @@ void gather_blocks(const Grid& grid, const Source& source, const Noise* noises, 
             const floats share = joined<P>(typename Lanes<P>::floats{} + corner.weight(2 * row),
                                            typename Lanes<P>::floats{} + corner.weight(2 * row + 1));
             for (int f = 0; f < BLOCK_FEATURES; f++) {
-                const floats feature = (start[f] + span[f] * places) * SCALE - SHIFT;
+                floats feature = start[f] + span[f] * places;
+                if (ROUNDING != Rounding::none) feature = Format::of_white(feature) - 0.5f;
                 if (LEARNED)
                     store<2 * P>(to + (row * BLOCK_FEATURES + f) * 2 * P, feature);
                 else

@@ -25,9 +25,9 @@ class Grid(ctypes.Structure):
     """nt_grid"""
 
     _fields_ = [
-        (name, c_int32)
-        for name in ("features", "bits", "n_levels", "base_width", "base_height", "learned", "block_side", "finest_lods")
-    ]
+        (name, c_int32) for name in ("features", "bits", "n_levels", "base_width", "base_height", "learned",
+                                     "block_side", "finest_lods")
+    ]  # fmt: skip
 
 
 class Model(ctypes.Structure):

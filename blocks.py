@@ -1,15 +1,16 @@
 """Block-compressed grids: parameters <-> features of texels (design.md, section 5).
 
-A block of a BlockShape has parameters in [-0.5, 0.5]: both end points (R, G, B of the first, then of the second) and a
-weight for each texel, row by row. An end point p stands for the colour p + 0.5, a weight w for the place w + 0.5 between
-them. Rounding takes them to the codes that files hold, of which expand_codes makes 0 to 255 and BlockShape.places the
-place, in parts of the last one. The feature of a texel is the value that a decoder returns, less 0.5:
+A block of a BlockShape has parameters in [-0.5, 0.5]: both end points (R, G, B of the first, then of the second) and
+a weight for each texel, row by row. An end point p stands for the colour p + 0.5, a weight w for the place w + 0.5
+between them. Rounding takes them to the codes that files hold, of which expand_codes makes 0 to 255 and
+BlockShape.places the place, in parts of the last one. The feature of a texel is the value that a decoder returns, less
+0.5:
 
     feature = ((last - place) e0 + place e1) / (255 last) - 0.5,   e0 and e1 in 0..255
 
-The sum is a whole number: swapping the end points and mirroring places, as files need, leaves a feature as it is to the
-bit. A decoder of ASTC rounds it to 16 bits.
-Sources of the formats: Microsoft, "Texture Block Compression in Direct3D 11", BC1; Khronos Data Format 1.3, 18.1 and 23.
+The sum is a whole number: swapping the end points and mirroring places, as files need, leaves a feature as it is to
+the bit. A decoder of ASTC rounds it to 16 bits.
+Sources: Microsoft, "Texture Block Compression in Direct3D 11", BC1; Khronos Data Format 1.3, 18.1 and 23.
 The bits of the blocks are in formats/bc1.py and formats/astc.py.
 """
 
@@ -31,17 +32,18 @@ SHORTEST = 1e-6  # squared length of e1 - e0 below which a weight cannot move it
 Parameters = TensorType["blocks", "parameters"]
 LevelBlocks = TensorType["down", "across", "parameters"]
 Features = TensorType["n", FEATURES]
+PerParameter = TensorType["parameters"]
 Groups = TensorType["texels", 2, "groups"]  # int64: x and y of the texels that belong together
 Places = TensorType["n"]  # int64: of a texel in its block
 
 
-def top_codes(block: BlockShape, device: torch.device | str = "cpu") -> TensorType["parameters"]:
+def top_codes(block: BlockShape, device: torch.device | str = "cpu") -> PerParameter:
     """The largest code of each parameter."""
     tops = [*block.levels, *block.levels] + [block.highest] * block.texels
     return torch.tensor(tops, dtype=torch.float32, device=device)
 
 
-def rounding_steps(block: BlockShape, device: torch.device | str = "cpu") -> TensorType["parameters"]:
+def rounding_steps(block: BlockShape, device: torch.device | str = "cpu") -> PerParameter:
     """The distance between two codes of each parameter: of BC1 1/31, 1/63, 1/31 twice, then 1/3."""
     return 1 / top_codes(block, device)
 
@@ -69,8 +71,8 @@ def end_point_codes(block: BlockShape, end_points: Features) -> Features:
 
 def expand_codes(block: BlockShape, codes: Features) -> Features:
     """Codes of R, G, B -> 0..255. Of BC1 by repeating their highest bits below them: v << 3 | v >> 2, of G v << 2 |
-    v >> 4. Of ASTC, whose 80 codes are here in order, near v * 255 / 79: what section 23.15 makes of a quint and 4 bits.
-    """
+    v >> 4. Of ASTC, whose 80 codes are here in order, near v * 255 / 79: what section 23.15 makes of a quint and 4
+    bits."""
     whole = codes.to(torch.int32)
     if block is not BC1:
         return (3 * whole + ((57 * whole + 36 + 272 * (whole >= 40)) >> 8)).to(codes.dtype)
@@ -133,7 +135,7 @@ def parameters_of(block: BlockShape, ends: np.ndarray, codes: np.ndarray) -> Par
     texels)."""
     colours = torch.from_numpy(ends.astype(np.float32)) / torch.tensor(block.levels, dtype=torch.float32)
     weights = torch.from_numpy(codes.astype(np.float32)) / block.highest
-    return torch.cat([colours.view(len(ends), WEIGHT), weights], dim=1) - 0.5
+    return torch.cat([colours.reshape(len(ends), WEIGHT), weights], dim=1) - 0.5
 
 
 # --- the constraint at the border of the texture -------------------------------------------------------------------

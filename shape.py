@@ -99,9 +99,9 @@ BLOCKS = {
 class GridSpec:
     """The shape of one grid. Level k has `base_size` times 2**k texels; the last level is the finest.
 
-    Parameters come in units: a texel of a `packed` grid has its features, a block of texels the
-    `parameters` of its BlockShape. Texels are numbered unit after unit, row by row, level after level, so those of a block
-    follow each other. Blocks at the right and lower border may reach beyond the level; nothing reads what lies there.
+    Parameters come in units: a texel of a `packed` grid has its features, a block of texels the `parameters` of its
+    BlockShape. Texels are numbered unit after unit, row by row, level after level, so those of a block follow each
+    other. Blocks at the right and lower border may reach beyond the level; nothing reads what lies there.
     """
 
     max_resolution: Resolution  # of the finest level: the side of a square, or (width, height)

@@ -35,7 +35,7 @@ def free_grids(planes: list[HashGridConfig]) -> list[HashGridConfig]:
 def encode_level(level: np.ndarray) -> np.ndarray:
     """(height, width, 3) features in [-0.5, 0.5] -> (blocks, 8) uint8 of four colours each."""
     pixels = np.round((np.clip(level, -0.5, 0.5) + 0.5) * 255).astype(np.uint8)
-    return np.frombuffer(encode_blocks("bc1", pixels), np.uint8).reshape(-1, blocks.BLOCK_BYTES)
+    return np.frombuffer(encode_blocks("bc1", pixels), np.uint8).reshape(-1, blocks.BC1.bytes)
 
 
 class EncodedAfter:

@@ -52,9 +52,9 @@ class Program:
 
     def _texture(self, wgpu: Any, levels: Levels) -> Any:
         usage = wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.COPY_DST
-        side = blocks.SIDE if is_blocks(levels[0]) else 1  # texels of what has the last axis of an array
+        side = blocks.BC1.side if is_blocks(levels[0]) else 1  # texels of what has the last axis of an array
         height, width, channels = levels[0].shape
-        formats = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm", blocks.BLOCK_BYTES: "bc1-rgba-unorm"}
+        formats = {1: "r8unorm", 2: "rg8unorm", 4: "rgba8unorm", blocks.BC1.bytes: "bc1-rgba-unorm"}
         texture = self.device.create_texture(
             size=(width * side, height * side, 1), mip_level_count=len(levels), usage=usage, format=formats[channels]
         )

@@ -19,6 +19,7 @@ import blocks
 from bench.spirv import Invocation, Module
 from common.errors import one_line
 from describe.numpy_decoder import block_features
+from formats import bc1
 from formats.block_textures import grid_blocks
 from formats.dds_layouts import grid_textures
 from maps.record import MaterialRecord
@@ -48,7 +49,7 @@ def shader_textures(model: NeuralTexture, layout: str) -> dict[str, Levels]:
         if grid.compressed:
             chain = grid_blocks(model, index, grid.n_levels)
             sizes = [grid.units_of(size) for size in grid.mip_sizes]  # in blocks
-            shapes = [(down, across, blocks.BLOCK_BYTES) for across, down in sizes]
+            shapes = [(down, across, blocks.BC1.bytes) for across, down in sizes]
             levels.append([level.reshape(shape) for level, shape in zip(chain, shapes)])
             continue
         for texture in grid_textures(model, index, layout):
@@ -57,7 +58,7 @@ def shader_textures(model: NeuralTexture, layout: str) -> dict[str, Levels]:
 
 
 def is_blocks(level: np.ndarray) -> bool:
-    return level.shape[2] == blocks.BLOCK_BYTES
+    return level.shape[2] == blocks.BC1.bytes
 
 
 def unorm(levels: Levels) -> tuple[np.ndarray, ...]:
@@ -66,10 +67,10 @@ def unorm(levels: Levels) -> tuple[np.ndarray, ...]:
         return tuple(np.pad(level, [(0, 0), (0, 0), (0, 4 - level.shape[2])]) / 255 for level in levels)
     found = []
     for mip, level in enumerate(levels):
-        split = blocks.split_blocks(level.reshape(-1, blocks.BLOCK_BYTES))
+        split = bc1.split(level.reshape(-1, blocks.BC1.bytes))
         down, across = levels[0].shape[:2]
-        size = max(across * blocks.SIDE >> mip, 1), max(down * blocks.SIDE >> mip, 1)
-        colours = block_features(*split, size) + 0.5
+        size = max(across * blocks.BC1.side >> mip, 1), max(down * blocks.BC1.side >> mip, 1)
+        colours = block_features(blocks.BC1, *split, size) + 0.5
         found.append(np.pad(colours.astype(np.float64), [(0, 0), (0, 0), (0, 1)], constant_values=1.0))
     return tuple(found)
 

@@ -34,7 +34,7 @@ from formats.dds_layouts import LAYOUTS, layout_problem
 from formats.textures import write_textures
 from model import NeuralTexture
 from shaders.device import NoDevice
-from shape import BC1_BITS, DecoderSpec, GridSpec, exact_halvings
+from shape import BLOCKS, DecoderSpec, GridSpec, exact_halvings
 
 FRAME_MATERIAL = 1024  # width and height of what a frame shows
 FORMS = ("reference", "learned", "bc1_linear", "bc1_learned")
@@ -59,8 +59,8 @@ def make_model(form: str, size: int, network: tuple[int, int], precision: int = 
     levels = exact_halvings(half) + 1
     learned = form in ("learned", "bc1_learned")
     if form.startswith("bc1"):
-        fine = GridSpec(half, levels, *BC1_BITS, "learned" if learned else "linear", "bc1")
-        grids = [fine, fine, *[GridSpec(quarter, 1, *BC1_BITS, storage="bc1")] * 2]
+        fine = GridSpec(half, levels, *BLOCKS["bc1"].bits, "learned" if learned else "linear", "bc1")
+        grids = [fine, fine, *[GridSpec(quarter, 1, *BLOCKS["bc1"].bits, storage="bc1")] * 2]
     else:
         fine = GridSpec(half, levels, 2, 8, "learned") if learned else GridSpec(half, levels, 4, 32)
         grids = [fine, GridSpec(eighth, 1, 4, 32)]

@@ -20,7 +20,8 @@ from common.errors import Say, UserError, one_line
 from common.files import make_folder
 from configs import MAX_PIXELS, QUANTIZE_BITS
 from describe.numpy_decoder import OUTPUT_ACTIVATIONS, SAMPLINGS, FileTexture, decode, features_of, read_texture
-from formats.dds import MAX_SIZE, DdsInfo, read_dds_info
+from formats.dds import MAX_SIZE, TextureInfo, read_dds_info
+from formats.ktx2 import read_ktx2_info
 from formats.manifest import MANIFEST, NETWORK
 from formats.network_file import GridInfo, NetworkInfo, parse_any_info, parse_info, read_network, split_weights
 from maps.channels import CHANNELS, MAPS
@@ -90,7 +91,17 @@ def is_bare(folder: Path) -> bool:
     return (folder / NETWORK).is_file() and not (folder / MANIFEST).is_file()
 
 
-def holds_words(info: DdsInfo, grid: GridInfo) -> bool:
+def bare_file_name(index: int, grid: GridInfo) -> str:
+    """The first texture of a grid; what earlier layouts called it, too."""
+    return f"hash_grid_{index}.{'dds' if grid.storage in ('packed', 'bc1') else 'ktx2'}"
+
+
+def read_texture_info(path: Path) -> TextureInfo:
+    """The header of a grid's texture. Raises: UserError as read_dds_info and read_ktx2_info."""
+    return read_ktx2_info(path) if path.suffix == ".ktx2" else read_dds_info(path)
+
+
+def holds_words(info: TextureInfo, grid: GridInfo) -> bool:
     """Whether a grid's texture has our packed words in all levels, and not the ancestor's channels of one level.
 
     A single level could be either; the ancestor's headers do not count their mips.
@@ -111,8 +122,8 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
     path = folder / NETWORK
     numbers, network, weight_bits, ranges = read_network(path)
     info = parse_any_info(numbers, str(path))
-    textures = [folder / f"hash_grid_{index}.dds" for index in range(len(info.grids))]
-    headers = [read_dds_info(texture) for texture in textures]
+    textures = [folder / bare_file_name(index, grid) for index, grid in enumerate(info.grids)]
+    headers = [read_texture_info(texture) for texture in textures]
     words = [holds_words(*pair) for pair in zip(headers, info.grids)]
     ours, finest = all(words), headers[0]
     width, height = given.size or ((2 if ours else 1) * side for side in (finest.width, finest.height))
@@ -152,7 +163,7 @@ def read_bare_files(folder: Path, given: Assumptions, max_pixels: int = MAX_PIXE
 
 
 def _our_form(
-    info: NetworkInfo, headers: Sequence[DdsInfo], textures: Sequence[Path], num_lods: int, bits: tuple[int, int]
+    info: NetworkInfo, headers: Sequence[TextureInfo], textures: Sequence[Path], num_lods: int, bits: tuple[int, int]
 ) -> ModelForm:
     """The reference form, with these bits of weights and activations; the heights of its grids are in the DDS files
     alone.
@@ -186,7 +197,7 @@ def _ancestor_form(info: NetworkInfo, sampling: str, output: str) -> list[str]:
 
 
 def _ancestor_features(
-    path: Path, header: DdsInfo, grid: GridInfo, command_bits: int, notes: list[str]
+    path: Path, header: TextureInfo, grid: GridInfo, command_bits: int, notes: list[str]
 ) -> np.ndarray:
     """(R, R, features) float32 of a texture of the ancestor; adds a note on features that it has no channel for."""
     finest, bits, features = grid.max_width, grid.quantize_bits, grid.features
@@ -212,7 +223,7 @@ def _ancestor_features(
     return features_of(codes, bits)
 
 
-def _read_texels(path: Path, header: DdsInfo) -> np.ndarray:
+def _read_texels(path: Path, header: TextureInfo) -> np.ndarray:
     """(H, W, 4) uint8 of a DDS with one level of R8G8B8A8, with or without a DX10 header."""
     if header.format != "R8G8B8A8_UNORM" or header.mips != 1:
         raise UserError(

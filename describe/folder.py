@@ -14,8 +14,8 @@ from typing import Any
 from common.errors import Say, UserError, counted, one_line, quote, what_is_wrong
 from common.files import sha256_of
 from configs import EXTRA_MAPS, MAPS, Size
-from describe.bare_files import bare_inputs, holds_words, least_inputs
-from formats.dds import BLOCK, DdsInfo, read_dds_info
+from describe.bare_files import bare_file_name, bare_inputs, holds_words, least_inputs, read_texture_info
+from formats.dds import TextureInfo
 from formats.dds_layouts import grid_file_names, grid_format, stored_bits
 from formats.manifest import (
     DAMAGE,
@@ -34,7 +34,7 @@ from formats.network_file import GridInfo, NetworkInfo, info_fields, network_inf
 from maps.channels import CHANNELS
 from maps.record import MapRecord
 from metrics.file_space import constant_listing
-from shape import GridSpec, ModelForm
+from shape import BLOCKS, GridSpec, ModelForm
 
 ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) loads every channel in its place
     "R8G8B8A8_UNORM": "Unreal, Unity, Godot, three.js",
@@ -42,6 +42,7 @@ ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) lo
     "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
     "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks: "
     "--latents_format rgba8",
+    "ASTC_6x6_UNORM": "Unity and three.js, on phones; Godot has no 6x6, Unreal refuses blocks: --latents_format rgba8",
     "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
 }
 TRAINED_AT = {  # `positions` of a manifest -> what that means to a decoder
@@ -78,12 +79,12 @@ def describe_folder(folder: str | Path) -> Description:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"--describe {quote(folder)}: expected a folder with exported files, found none there")
-    textures = sorted(folder.glob("*.dds"))[:MAX_LISTED]
+    textures = sorted(path for suffix in (".dds", ".ktx2") for path in folder.glob(f"*{suffix}"))[:MAX_LISTED]
     if (folder / MANIFEST).is_file():
         return _describe_export(folder, read_manifest(folder))
     if not (folder / NETWORK).is_file() and not textures:
         raise UserError(
-            f"--describe {quote(folder)}: expected {MANIFEST}, {NETWORK} or DDS files, found none of them; "
+            f"--describe {quote(folder)}: expected {MANIFEST}, {NETWORK} or DDS or KTX2 files, found none of them; "
             "a run's are in models/train_result_<iteration>"
         )
     return _describe_bare_files(folder, textures)
@@ -163,19 +164,20 @@ def _format_rows(manifest: Manifest) -> list[list[str]]:
     formats = dict.fromkeys(grid_format(grid, manifest.layout) for grid in grids)
     cut = [
         f"grid {index}" for index, grid in enumerate(grids)
-        if grid.compressed and any(side % BLOCK for side in grid.size)
+        if grid.storage == "bc1" and any(side % grid.block.side for side in grid.size)
     ]  # fmt: skip
     rows = [[name, ENGINES[name]] for name in formats]
     if cut:
-        rows.append(["but", f"{', '.join(cut)}: no multiple of {BLOCK} texels, which Direct3D 11 and WebGL refuse"])
+        rows.append(["but", f"{', '.join(cut)}: no multiple of 4 texels, which Direct3D 11 and WebGL refuse"])
     return rows
 
 
 def _shape_cells(index: int, grid: GridSpec | GridInfo, finest: Size) -> list[str]:
     """finest: width and height of its finest level."""
     texel = f"{grid.features} features of {grid.quantize_bits} bits in words of {grid.save_bits}"
-    if grid.storage == "bc1":
-        texel = f"{grid.features} features in BC1, {grid.save_bits} bits a texel"
+    if grid.storage in BLOCKS:
+        block = BLOCKS[grid.storage]
+        texel = f"{grid.features} features in {block.title}, {block.bits_per_texel:.4g} bits a texel"
     return [f"grid {index}", _levels(finest, grid.n_levels), texel]
 
 
@@ -205,7 +207,7 @@ def _layers(sizes: Sequence[tuple[int, int]]) -> str:
 
 def _rate_rows(manifest: Manifest) -> list[list[str]]:
     rates, form = manifest.rates, manifest.form
-    words = sum(grid.stored_texels * stored_bits(grid, manifest.layout) // 8 for grid in form.grids)
+    words = sum(round(grid.stored_texels * stored_bits(grid, manifest.layout)) // 8 for grid in form.grids)
     network = form.network_bits // 8
     return [
         ["LOD 0", f"{rates['bpp']:.3f} bpp: grids {rates['grids']:.3f}, network {rates['network']:.3f}"],
@@ -238,7 +240,7 @@ def _file_row(folder: Path, name: str, entry: FileRecord, result: Description) -
     if not whole:
         result.problems.append(f"{name} differs from its hash")
     try:
-        kind = _dds_cells(read_dds_info(path)) if name.endswith(".dds") else ["info and network"]
+        kind = _texture_cells(read_texture_info(path)) if name != NETWORK else ["info and network"]
     except UserError as error:
         if whole:
             raise
@@ -246,9 +248,8 @@ def _file_row(folder: Path, name: str, entry: FileRecord, result: Description) -
     return [name, "sha256 ok" if whole else "sha256 DIFFERS", f"{path.stat().st_size} bytes", ", ".join(kind)]
 
 
-def _dds_cells(info: DdsInfo) -> list[str]:
-    header = "DX10 header" if info.dx10 else "no DX10 header"
-    return [info.format, f"{info.width} x {info.height}", counted(info.mips, "mip"), header]
+def _texture_cells(info: TextureInfo) -> list[str]:
+    return [info.format, f"{info.width} x {info.height}", counted(info.mips, "mip"), info.header]
 
 
 def _compare_with_network(folder: Path, manifest: Manifest, result: Description) -> None:
@@ -273,7 +274,7 @@ def _compare_with_network(folder: Path, manifest: Manifest, result: Description)
 
 def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
     result = Description([f"{folder}: no {MANIFEST}; read from the files alone, nothing to compare hashes with"])
-    infos = {path.name: read_dds_info(path) for path in textures}
+    infos = {path.name: read_texture_info(path) for path in textures}
     path = folder / NETWORK
     if path.is_file():
         numbers, network, weight_bits, _ = read_network(path)
@@ -289,23 +290,24 @@ def _describe_bare_files(folder: Path, textures: Sequence[Path]) -> Description:
     return result
 
 
-def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, DdsInfo], result: Description) -> list[str]:
+def _bare_grid_row(index: int, grid: GridInfo, infos: Mapping[str, TextureInfo], result: Description) -> list[str]:
     """The height stands in the texture alone; that of the ancestor project is square."""
-    info, width = infos.get(f"hash_grid_{index}.dds"), grid.max_width
+    file = bare_file_name(index, grid)
+    info, width = infos.get(file), grid.max_width
     height = info.height if info is not None and holds_words(info, grid) else width
     row = _shape_cells(index, grid, (width, height))
     if info is None:
-        result.problems.append(f"hash_grid_{index}.dds is not there")
+        result.problems.append(f"{file} is not there")
         return [*row, "no texture"]
     if (info.width, info.height) != (width, height):
         result.problems.append(
-            f"hash_grid_{index}.dds is {info.width} x {info.height}, info says {width} x {height}"
+            f"{file} is {info.width} x {info.height}, info says {width} x {height}"
         )
     if info.height == height and height % (1 << (grid.n_levels - 1)):
         halvings = grid.n_levels - 1
-        result.problems.append(f"hash_grid_{index}.dds is {height} texels high, which do not halve {halvings} times")
+        result.problems.append(f"{file} is {height} texels high, which do not halve {halvings} times")
     if holds_words(info, grid):
-        held = "blocks" if grid.storage == "bc1" else "words"
+        held = "words" if grid.storage == "packed" else "blocks"
         levels = "all levels" if info.mips >= grid.n_levels else counted(info.mips, "level")
         return [*row, f"{held}, {levels}"]
     held = f"the first 4 of {grid.features}" if grid.features > 4 else f"all {grid.features}"
@@ -330,7 +332,7 @@ def _bare_decoder_rows(
     ]
 
 
-def _bare_file_row(name: str, info: DdsInfo, result: Description) -> list[str]:
+def _bare_file_row(name: str, info: TextureInfo, result: Description) -> list[str]:
     if info.expected_bytes is not None and info.bytes != info.expected_bytes:
         result.problems.append(f"{name}: {info.bytes} bytes, its header asks for {info.expected_bytes}")
-    return [name, f"{info.bytes} bytes", ", ".join(_dds_cells(info))]
+    return [name, f"{info.bytes} bytes", ", ".join(_texture_cells(info))]

@@ -13,18 +13,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import blocks
 from common.errors import UserError
-from configs import WORD_LAYOUTS
-from formats.dds import read_block_dds, read_dds
-from formats.dds_layouts import BC1, grid_channels, grid_file_names
+from configs import WORD_LAYOUTS, Size
+from formats.astc import EXPANDED
+from formats.block_textures import CODECS, read_blocks
+from formats.dds import read_dds
+from formats.dds_layouts import grid_channels, grid_file_names
 from formats.manifest import NETWORK
 from formats.network_file import read_weights
 from maps.record import Constant
 from quantize import unpack_codes
 from quantized.gradient import layers_of
 from quantized.network import IntegerLayer, rounded_shares, run
-from shape import TEXEL_OFFSETS, DecoderSpec, GridSpec, ModelForm, aligned
+from shape import TEXEL_OFFSETS, BlockShape, DecoderSpec, GridSpec, ModelForm, aligned
 
 CHUNK = 1 << 15  # texels that are decoded at a time: some hundred bytes each
 # From a uv in [0, 1) to a position in grid texels. sampler: as a GPU does, texel centres at + 0.5, repeating. The other
@@ -109,30 +110,27 @@ def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> list[np
 
 
 def _read_blocks(path: Path, grid: GridSpec) -> list[np.ndarray]:
-    """The levels of a grid of BC1 blocks, the finest first."""
-    texture = read_block_dds(path, BC1)
-    found, expected = (texture.width, texture.height, len(texture.levels)), (*grid.size, len(grid.mip_sizes))
-    if found != expected:
-        raise UserError(f"{path}: expected (width, height, mips) {expected} as the network file says, found {found}")
+    """The levels of a grid of blocks, the finest first."""
     levels = []
-    for mip, level in enumerate(texture.levels[: grid.n_levels]):
+    for mip, level in enumerate(read_blocks(path, grid)[::-1]):
         try:
-            levels.append(block_features(*blocks.split_blocks(level), grid.mip_sizes[mip]))
+            levels.append(block_features(grid.block, *CODECS[grid.storage].split(level), grid.mip_sizes[mip]))
         except ValueError as error:
             raise UserError(f"{path}: mip {mip}: {error}; the file is damaged") from error
     return levels
 
 
-def block_features(ends: np.ndarray, places: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """What blocks.split_blocks returns as features t - 0.5 of a level of `size`: (height, width, 3) float32.
+def block_features(block: BlockShape, ends: np.ndarray, codes: np.ndarray, size: Size) -> np.ndarray:
+    """What bc1.split or astc.split returns as features t - 0.5 of a level of `size`: (height, width, 3) float32.
 
-    The thirds are exact, as in training; GPUs round them, each in its own way.
+    The thirds of BC1 are exact, as in training; GPUs round them, each in its own way.
     """
-    ends = (ends << [3, 2, 3] | ends >> [2, 4, 2]).astype(np.float32)
-    places = places[:, :, None].astype(np.float32)
-    texels = ((3 - places) * ends[:, None, 0] + places * ends[:, None, 1]) / np.float32(765)
-    (width, height), (across, down) = size, (-(-side // 4) for side in size)
-    image = texels.reshape(down, across, 4, 4, 3).swapaxes(1, 2).reshape(4 * down, 4 * across, 3)
+    ends = (ends << [3, 2, 3] | ends >> [2, 4, 2] if block.name == "bc1" else EXPANDED[ends]).astype(np.float32)
+    places, last = np.array(block.places, np.float32)[codes][:, :, None], np.float32(block.places[-1])
+    texels = ((last - places) * ends[:, None, 0] + places * ends[:, None, 1]) / np.float32(block.white)
+    (width, height), side = size, block.side
+    across, down = -(-width // side), -(-height // side)
+    image = texels.reshape(down, across, side, side, 3).swapaxes(1, 2).reshape(side * down, side * across, 3)
     return image[:height, :width] - np.float32(0.5)
 
 

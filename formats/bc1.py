@@ -21,7 +21,8 @@ def encode(parameters: Parameters) -> np.ndarray:
     A decoder reads three colours and black unless c0 > c1. So end points are swapped and places mirrored where c0 < c1,
     which gives the same features, and where both are equal all indices are 0.
     """
-    ends = [end_point_codes(BC1, parameters[:, c : c + FEATURES]).cpu().numpy().astype(np.uint32) for c in (0, FEATURES)]
+    both = (parameters[:, c : c + FEATURES] for c in (0, FEATURES))
+    ends = [end_point_codes(BC1, end).cpu().numpy().astype(np.uint32) for end in both]
     words = [end[:, 0] << 11 | end[:, 1] << 5 | end[:, 2] for end in ends]
     place = weight_codes(BC1, parameters[:, WEIGHT:]).cpu().numpy().astype(np.uint8)
     place = np.where((words[0] < words[1])[:, None], BC1.highest - place, place)

@@ -65,7 +65,7 @@ class Texture:
 
 @dataclass(frozen=True)
 class BlockTexture:
-    """A 2-D texture of blocks of 4x4 texels. `levels` are (blocks, bytes of a block) uint8, row by row, the largest
+    """A 2-D texture of blocks. `levels` are (blocks, bytes of a block) uint8, row by row, the largest
     first, each half the one before; blocks on the right and lower edge reach beyond a level."""
 
     width: int  # of level 0, texels
@@ -228,20 +228,20 @@ def _read_payload(path: str | Path) -> bytes:
 
 
 @dataclass(frozen=True)
-class DdsInfo:
-    """The header of a DDS file, of any program."""
+class TextureInfo:
+    """The header of a DDS or KTX2 file, of any program."""
 
     width: int  # of level 0, texels
     height: int
     mips: int
     format: str  # its DXGI name, or the header's own fields where it has none
-    dx10: bool  # has a DX10 header, without which a DDS cannot name sRGB or newer formats
+    header: str  # its kind: a DDS without a DX10 header cannot name sRGB or newer formats
     counts_mips: bool  # the header holds the number of mips, as in every file of this module
     bytes: int  # of the whole file
     expected_bytes: int | None  # of the whole file by its header; None for formats whose size is not known here
 
 
-def read_dds_info(path: str | Path) -> DdsInfo:
+def read_dds_info(path: str | Path) -> TextureInfo:
     """Read the header of any DDS file, with or without a DX10 header, and not its texels.
 
     Raises: UserError when it cannot be read or is not a DDS file.
@@ -272,4 +272,5 @@ def read_dds_info(path: str | Path) -> DdsInfo:
     name = known[0] if known else f"DXGI format {dxgi}" if dx10 else f"another format ({code!r}, {bits} bits)"
     levels = sum(_level_bytes(max(width >> k, 1), max(height >> k, 1), dxgi) for k in range(mips)) if known else 0
     counted = bool(fields[1] & _MIP_COUNT)
-    return DdsInfo(width, height, mips, name, dx10, counted, found, start + levels if known else None)
+    header = "DX10 header" if dx10 else "no DX10 header"
+    return TextureInfo(width, height, mips, name, header, counted, found, start + levels if known else None)

@@ -11,7 +11,7 @@ rgba8       packed, with words of 8 and 16 bits widened to R8G8B8A8, for engines
 In filterable and bgra4 the feature is scale * t + offset (see unorm_to_feature): an affine map, so it can be applied
 after the filter.
 
-Grids of BC1 blocks look the same in every layout: one texture, see block_textures.
+Grids of blocks look the same in every layout: one texture, of ASTC in a KTX2 file, see block_textures.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PLANE_CHANNELS = 4  # of a texel that one DDS file holds
 BC1 = 71  # DXGI_FORMAT_BC1_UNORM, never the _SRGB one
+ASTC_FORMATS = {"astc6x6": "ASTC_6x6_UNORM"}  # which DXGI has no number for; never the sRGB one
 CODE_CHUNK = 1 << 18  # texels of a grid that are packed or unpacked at a time
 
 
@@ -70,17 +71,17 @@ def grid_channels(grid: GridSpec, layout: str) -> int:
     return grid.features + -grid.features % PLANE_CHANNELS  # the format has four
 
 
-def stored_bits(grid: GridSpec, layout: str) -> int:
-    """Bits of a texel in the DDS files."""
+def stored_bits(grid: GridSpec, layout: str) -> float:
+    """Bits of a texel in its files."""
     if grid.compressed:
-        return grid.save_bits
+        return grid.bits_per_texel
     return grid_channels(grid, layout) * channel_bits(layout)
 
 
 def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[str]:
     """The DDS files of one grid; with a channel per feature they are named after their first and last feature."""
     if grid.compressed:
-        return [f"hash_grid_{index}.dds"]
+        return [f"hash_grid_{index}.{'dds' if grid.storage == 'bc1' else 'ktx2'}"]
     firsts = range(0, grid_channels(grid, layout), PLANE_CHANNELS)
     if layout in WORD_LAYOUTS:
         return [f"hash_grid_{index}{f'_p{plane}' if plane else ''}.dds" for plane in range(len(firsts))]
@@ -92,7 +93,7 @@ def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[
 def grid_format(grid: GridSpec, layout: str) -> str:
     """The DXGI name of its DDS files' format; one for all, since a texel has 1, 2 or a multiple of 4 channels."""
     if grid.compressed:
-        return BLOCK_FORMATS[BC1][0]
+        return BLOCK_FORMATS[BC1][0] if grid.storage == "bc1" else ASTC_FORMATS[grid.storage]
     return FORMAT_NAMES[DXGI_FORMATS[min(grid_channels(grid, layout), PLANE_CHANNELS), channel_bits(layout)]]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from formats.textures import ExportedTexture, encoded_grids, read_export, write_
 from maps.record import MaterialRecord
 from metrics.decoded_maps import decode_pictures, save_map_images
 from model import NeuralTexture
+from shape import BLOCKS
 
 
 def export_model(
@@ -65,13 +66,15 @@ def save_ktx2(out_dir: Path, exported: ExportedTexture, say: Say = print) -> Non
     with staged_folder(out_dir) as stage:
         for name, payload in encoded_grids(exported.model, exported.manifest.layout):
             path = Path(name).with_suffix(".ktx2")
+            if path == Path(name):  # grids of ASTC, which have no DDS files
+                continue
             encoded = ktx2_from_dds(payload, name)
             write_bytes(stage / path, encoded)
             say(f"{one_line(str(out_dir / path))}  {len(encoded)} bytes")
 
 
 def save_rgba8(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
-    """Write the grids of BC1 blocks once more as hash_grid_<g>_rgba8.dds in R8G8B8A8_UNORM, with the same mips: for
+    """Write the grids of blocks once more as hash_grid_<g>_rgba8.dds in R8G8B8A8_UNORM, with the same mips: for
     engines that import texels only. An encoder finds the blocks again, or nearly. This toolkit reads the blocks.
 
     Raises: UserError for an export without such grids.
@@ -79,7 +82,7 @@ def save_rgba8(out_dir: Path, exported: ExportedTexture, say: Say = print) -> No
     def encode(index: int) -> bytes:
         return encode_dds(Texture(tuple(grid_texels(exported.model, index))))
 
-    _save_blocks(out_dir, exported, "rgba8", ".dds", encode, say)
+    _save_blocks(out_dir, exported, tuple(BLOCKS), "rgba8", ".dds", encode, say)
 
 
 def save_astc(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
@@ -93,18 +96,21 @@ def save_astc(out_dir: Path, exported: ExportedTexture, say: Say = print) -> Non
         levels = [blocks_from_bc1(level).tobytes() for level in grid_blocks(exported.model, index)]
         return encode_ktx2(*exported.model.grids[index].size, "astc4x4", False, levels)
 
-    _save_blocks(out_dir, exported, "astc", ".ktx2", encode, say)
+    _save_blocks(out_dir, exported, ("bc1",), "astc", ".ktx2", encode, say)
 
 
 def _save_blocks(
-    out_dir: Path, exported: ExportedTexture, form: str, suffix: str, encode: Callable[[int], bytes], say: Say
-) -> None:
-    """Write what `encode` makes of each grid of blocks, by its number, as hash_grid_<g>_<form><suffix>."""
-    compressed = [index for index, grid in enumerate(exported.model.grids) if grid.compressed]
+    out_dir: Path, exported: ExportedTexture, storages: Sequence[str], form: str, suffix: str,
+    encode: Callable[[int], bytes], say: Say,
+) -> None:  # fmt: skip
+    """Write what `encode` makes of each grid of these storages, by its number, as hash_grid_<g>_<form><suffix>."""
+    grids = exported.model.grids
+    compressed = [index for index, grid in enumerate(grids) if grid.storage in storages]
     if not compressed:
+        found = next((grid.block.title for grid in grids if grid.compressed), "words alone")
         ways = "; --dds_layout rgba8 widens these" if form == "rgba8" else ""
         raise UserError(
-            f"--latents_format {form}: expected grids of BC1 (train.py --latents bc1), found words alone{ways}"
+            f"--latents_format {form}: expected grids of BC1 (train.py --latents bc1), found {found}{ways}"
         )
     with staged_folder(out_dir) as stage:
         for index in compressed:

@@ -6,11 +6,17 @@ Source: Khronos, "KTX File Format Specification" 2.0; "Khronos Data Format Speci
 from __future__ import annotations
 
 import math
+import os
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from formats.dds import BLOCK_FORMATS, FORMAT_NAMES, split_levels
+import numpy as np
+
+from common.errors import UserError
+from common.files import open_regular
+from formats.dds import BLOCK_FORMATS, FORMAT_NAMES, MAX_SIZE, BlockTexture, TextureInfo, split_levels
 
 IDENTIFIER = b"\xabKTX 20\xbb\r\n\x1a\n"
 WRITER = "neural texture toolkit"
@@ -21,12 +27,12 @@ VK_FORMATS = {
     ("bc6h", False): 143, ("bc7", False): 145, ("bc7", True): 146,
     ("r8", False): 9, ("r8g8", False): 16, ("r8g8b8a8", False): 37,
     ("a4r4g4b4", False): 1000340000,  # which DXGI calls B4G4R4A4
-    ("astc4x4", False): 157,
+    ("astc4x4", False): 157, ("astc6x6", False): 165,
 }  # fmt: skip
 
 
 class _Unit(NamedTuple):
-    """What a format repeats: a block of 4x4 texels, or one texel."""
+    """What a format repeats: a block of texels, or one texel."""
 
     side: int  # texels
     bytes: int
@@ -44,11 +50,13 @@ _UNITS = {
     "bc1": _Unit(4, 8, 128, ((0, 0, 64),), _WHOLE), "bc4": _Unit(4, 8, 131, ((0, 0, 64),), _WHOLE),
     "bc5": _Unit(4, 16, 132, ((0, 0, 64), (1, 64, 64)), _WHOLE), "bc7": _Unit(4, 16, 134, ((0, 0, 128),), _WHOLE),
     "bc6h": _Unit(4, 16, 133, ((_FLOAT, 0, 128),), _ONE), "astc4x4": _Unit(4, 16, 162, ((0, 0, 128),), _WHOLE),
+    "astc6x6": _Unit(6, 16, 162, ((0, 0, 128),), _WHOLE),
     "r8": _Unit(1, 1, _RGBSDA, ((_R, 0, 8),), 255), "r8g8": _Unit(1, 2, _RGBSDA, ((_R, 0, 8), (_G, 8, 8)), 255),
     "r8g8b8a8": _Unit(1, 4, _RGBSDA, ((_R, 0, 8), (_G, 8, 8), (_B, 16, 8), (_A, 24, 8)), 255),
     "a4r4g4b4": _Unit(1, 2, _RGBSDA, ((_B, 0, 4), (_G, 4, 4), (_R, 8, 4), (_A, 12, 4)), 15, word=2),
 }  # fmt: skip
 _DXGI_FORMS = {28: "r8g8b8a8", 49: "r8g8", 61: "r8", 115: "a4r4g4b4", 71: "bc1"}  # of the textures of grids
+_NAMES = {131: "BC1_UNORM", 165: "ASTC_6x6_UNORM"}  # VkFormat -> name, of blocks that grids have
 _BT709, _LINEAR, _SRGB = 1, 1, 2
 _HEADER = struct.Struct("<12s9I4I2Q")
 _LEVEL = struct.Struct("<3Q")
@@ -59,7 +67,8 @@ def encode_ktx2(width: int, height: int, form: str, srgb: bool, levels: Sequence
 
     Args:
         width, height: of level 0, texels.
-        form: 'bc1', 'bc4', 'bc5', 'bc6h' (unsigned), 'bc7', 'astc4x4', 'r8', 'r8g8', 'r8g8b8a8' or 'a4r4g4b4'.
+        form: 'bc1', 'bc4', 'bc5', 'bc6h' (unsigned), 'bc7', 'astc4x4', 'astc6x6', 'r8', 'r8g8', 'r8g8b8a8' or
+            'a4r4g4b4'.
         srgb: whether colour is sRGB encoded; only bc1 and bc7 have such a kind.
         levels: the blocks or texels of each level, row by row, the largest first, each half the one before, rounded
             down.
@@ -68,10 +77,9 @@ def encode_ktx2(width: int, height: int, form: str, srgb: bool, levels: Sequence
     if (form, srgb) not in VK_FORMATS:
         raise ValueError(f"expected one of {sorted(VK_FORMATS)}, got {(form, srgb)}")
     unit = _UNITS[form]
-    for index, level in enumerate(levels):
-        columns, rows = (-(-max(size >> index, 1) // unit.side) for size in (width, height))
-        if len(level) != columns * rows * unit.bytes:
-            raise ValueError(f"mip {index} must be {columns} x {rows} of {unit.bytes} bytes, got {len(level)} bytes")
+    for index, (level, expected) in enumerate(zip(levels, _level_bytes(unit, width, height, len(levels)))):
+        if len(level) != expected:
+            raise ValueError(f"mip {index} must be {expected} bytes, got {len(level)}")
     descriptor = _data_format_descriptor(unit, srgb)
     values = _key_values({"KTXorientation": b"rd\0", "KTXwriter": WRITER.encode() + b"\0"})  # right, down
     descriptor_at = _HEADER.size + _LEVEL.size * len(levels)
@@ -88,6 +96,64 @@ def encode_ktx2(width: int, height: int, form: str, srgb: bool, levels: Sequence
         descriptor_at, len(descriptor), values_at, len(values), 0, 0,
     )  # fmt: skip
     return b"".join([header, *reversed(index), descriptor, values, *parts])
+
+
+def _level_bytes(unit: _Unit, width: int, height: int, mips: int) -> list[int]:
+    sizes = ((max(width >> mip, 1), max(height >> mip, 1)) for mip in range(mips))
+    return [math.prod(-(-side // unit.side) for side in size) * unit.bytes for size in sizes]
+
+
+def read_block_ktx2(path: str | Path, form: str) -> BlockTexture:
+    """The blocks of a KTX2 file of one format, as encode_ktx2 writes it.
+
+    Raises: UserError when it cannot be read, is not such a file, is cut short, or has bytes left over.
+    """
+    info = read_ktx2_info(path)
+    if info.format != _NAMES.get(VK_FORMATS[form, False]):
+        raise UserError(f"{path}: expected format {_NAMES[VK_FORMATS[form, False]]}, found {info.format}")
+    if info.bytes != info.expected_bytes:
+        raise UserError(
+            f"{path}: expected {info.expected_bytes} bytes for {info.width}x{info.height}, {info.mips} mips; found "
+            f"{info.bytes}"
+        )
+    payload = _read(path, info.bytes)
+    unit, levels = _UNITS[form], []
+    for mip, size in enumerate(_level_bytes(unit, info.width, info.height, info.mips)):
+        at, stored, plain = _LEVEL.unpack_from(payload, _HEADER.size + mip * _LEVEL.size)
+        if (stored, plain) != (size, size) or at + size > len(payload):
+            raise UserError(f"{path}: mip {mip}: expected {size} bytes, found {stored} at {at}; the file is damaged")
+        levels.append(np.frombuffer(payload, np.uint8, size, at).reshape(-1, unit.bytes))
+    return BlockTexture(info.width, info.height, tuple(levels))
+
+
+def read_ktx2_info(path: str | Path) -> TextureInfo:
+    """The header of a KTX2 file of one 2-D texture that is not supercompressed.
+
+    Raises: UserError when it cannot be read or is another file.
+    """
+    head = _read(path, _HEADER.size)
+    if len(head) < _HEADER.size or head[: len(IDENTIFIER)] != IDENTIFIER:
+        raise UserError(f"{path}: expected a KTX2 file, found {len(head)} bytes of something else")
+    vk, _, width, height, depth, layers, faces, mips, scheme = _HEADER.unpack_from(head)[1:10]
+    if (depth, layers, faces, scheme) != (0, 0, 1, 0):
+        raise UserError(f"{path}: expected one 2-D texture that is not supercompressed, found another kind of KTX2")
+    if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE and 1 <= mips <= max(width, height).bit_length()):
+        raise UserError(f"{path}: impossible size {width}x{height} with {mips} mips; the file is damaged")
+    form = next((form for (form, srgb), number in VK_FORMATS.items() if number == vk and not srgb), None)
+    expected = None
+    if form is not None:
+        empty = (bytes(size) for size in _level_bytes(_UNITS[form], width, height, mips))
+        expected = len(encode_ktx2(width, height, form, False, list(empty)))
+    name = _NAMES.get(vk, f"VkFormat {vk}")
+    return TextureInfo(width, height, mips, name, "KTX2", True, os.stat(path).st_size, expected)
+
+
+def _read(path: str | Path, count: int) -> bytes:
+    try:
+        with open_regular(path) as stream:
+            return stream.read(count)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def ktx2_from_dds(payload: bytes, name: str = "DDS") -> bytes:

@@ -21,7 +21,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-import blocks
 from common.errors import UserError
 from common.files import open_regular
 from configs import MAX_GRIDS, QUANTIZE_BITS, SAVE_BITS
@@ -30,7 +29,7 @@ from model import NeuralTexture
 from quantize import stored_weights
 from quantized.gradient import layers_of
 from quantized.ranges import ranges_problem
-from shape import BC1_BITS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
+from shape import BLOCK_FEATURES, BLOCKS, PADDED_OUTPUTS, DecoderSpec, GridSpec, ModelForm
 
 MAX_NETWORK_BYTES = 64 << 20
 MAX_LEVELS = MAX_SIZE.bit_length()
@@ -63,7 +62,8 @@ class GridInfo(NamedTuple):
     @property
     def storage(self) -> str:
         """How its texels are stored, see GridSpec; only blocks have no bits per feature."""
-        return "bc1" if (self.quantize_bits, self.save_bits) == BC1_BITS else "packed"
+        bits = (self.quantize_bits, self.save_bits)
+        return next((block.name for block in BLOCKS.values() if block.bits == bits), "packed")
 
 
 class NetworkInfo(NamedTuple):
@@ -181,8 +181,8 @@ def _possible_levels(grid: GridInfo) -> bool:
 
 
 def _possible_texels(grid: GridInfo) -> bool:
-    if grid.storage == "bc1":
-        return grid.features == blocks.FEATURES
+    if grid.storage in BLOCKS:
+        return grid.features == BLOCK_FEATURES
     words = grid.quantize_bits in QUANTIZE_BITS and grid.save_bits in SAVE_BITS
     return words and grid.features * grid.quantize_bits == grid.save_bits
 

@@ -60,11 +60,11 @@ class ExportOptions:
         "", "of the DDS files, and of the decoder that --shader writes for them. packed: words of several features; "
         "filterable: an 8-bit channel per feature, for the hardware's filter; bgra4: the same for 4-bit features in "
         "half the memory; rgba8: packed, small words widened to R8G8B8A8; not given: that of an export in --load_dir, "
-        "else packed. Grids of BC1 blocks are the same in each", choices=("", *LAYOUTS),
+        "else packed. Grids of blocks are the same in each", choices=("", *LAYOUTS),
         section="feature textures",
     )  # fmt: skip
     latents_format: str = knob(
-        "dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones; rgba8: beside those of BC1 the same "
+        "dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones; rgba8: beside those of blocks the same "
         "texels in R8G8B8A8, for importers that refuse blocks and encode themselves; astc: beside those of BC1 the "
         "same blocks as ASTC 4x4 in KTX2, for phones", choices=LATENTS_FORMATS,
     )  # fmt: skip

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from common.files import write_bytes
-from formats.block_textures import blocks_from_texture, grid_blocks, load_blocks
-from formats.dds import encode_block_dds, encode_dds, read_block_dds, read_dds
+from formats.block_textures import grid_blocks, load_blocks, read_blocks
+from formats.dds import encode_block_dds, encode_dds, read_dds
 from formats.dds_layouts import (
     BC1,
     check_layout,
@@ -22,6 +22,7 @@ from formats.dds_layouts import (
     grid_textures,
     texel_chunks,
 )
+from formats.ktx2 import encode_ktx2
 from formats.manifest import NETWORK, Manifest, build_manifest, read_manifest, verify_files, write_manifest
 from formats.network_file import encode_network, read_weights
 from maps.record import MaterialRecord
@@ -66,13 +67,15 @@ def write_textures(folder: Path, model: NeuralTexture, layout: str = "packed") -
 
 
 def encoded_grids(model: NeuralTexture, layout: str = "packed") -> Iterator[tuple[str, bytes]]:
-    """The name and the bytes of each DDS file. Raises: UserError for a layout that cannot hold the features."""
+    """The name and the bytes of each texture file. Raises: UserError for a layout that cannot hold the features."""
     check_layout(model.grids, layout)
     for index, grid in enumerate(model.grids):
         names = grid_file_names(index, grid, layout)
         if grid.compressed:
             levels = [level.tobytes() for level in grid_blocks(model, index)]
-            yield names[0], encode_block_dds(*grid.size, BC1, levels)
+            bc1 = grid.storage == "bc1"
+            yield names[0], (encode_block_dds(*grid.size, BC1, levels) if bc1
+                             else encode_ktx2(*grid.size, grid.storage, False, levels))  # fmt: skip
         else:
             for name, texture in zip(names, grid_textures(model, index, layout)):
                 yield name, encode_dds(full_chain(texture))
@@ -109,10 +112,10 @@ def read_textures(folder: Path, form: ModelForm, layout: str = "packed") -> Neur
 
 
 def _read_grid(folder: Path, index: int, grid: GridSpec, layout: str) -> np.ndarray | Sequence[np.ndarray]:
-    """The codes of a packed grid, see codes_from_textures, or the blocks of blocks_from_texture."""
+    """The codes of a packed grid, see codes_from_textures, or the blocks of read_blocks."""
     names = [str(folder / name) for name in grid_file_names(index, grid, layout)]
     if grid.compressed:
-        return blocks_from_texture(grid, read_block_dds(names[0], BC1), names[0])
+        return read_blocks(names[0], grid)
     return codes_from_textures(grid, [read_dds(name) for name in names], names, layout)
 
 

@@ -50,7 +50,7 @@ def tsnc_problem(form: ModelForm) -> str | None:
     if planes != [f"{width >> halved} linear bc1" for halved in HALVED] or width % 2:
         return f"expected four linear bc1 grids, two of one side and two of half of it, found {', '.join(planes)}"
     for index, (grid, halved) in enumerate(zip(grids, HALVED)):
-        if grid.base_size[0] % blocks.SIDE:
+        if grid.base_size[0] % grid.block.side:
             return f"expected whole blocks of 4x4 texels at every level, found {grid.base_size[0]} in grid {index}"
         if grid.n_levels != grids[HALVED.index(halved)].n_levels:
             return "expected as many levels in both grids of a side, found " + ", ".join(str(g.n_levels) for g in grids)

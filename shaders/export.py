@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from blocks import SIDE
 from common.errors import Say, UserError, one_line
 from common.files import make_folder, write_bytes, write_text
 from formats.dds_layouts import check_layout, grid_file_names, grid_format, has_channels, unorm_to_feature
@@ -268,9 +267,11 @@ def _centre_lines(positions: str) -> list[str]:
 def _import_notes(grids: Sequence[GridSpec]) -> list[str]:
     """Notes on what an engine's import must leave alone."""
     notes = []
-    if any(grid.compressed for grid in grids):
-        notes.append("Import the BC1 textures as they are, with their own mips: not as sRGB, not compressed again.")
-    cut = [str(k) for k, grid in enumerate(grids) if grid.compressed and any(side % SIDE for side in grid.size)]
+    titles = list(dict.fromkeys(grid.block.title for grid in grids if grid.compressed))
+    if titles:
+        as_they_are = "as they are, with their own mips: not as sRGB, not compressed again."
+        notes.append(f"Import the {' and '.join(titles)} textures {as_they_are}")
+    cut = [str(k) for k, grid in enumerate(grids) if grid.storage == "bc1" and any(side % 4 for side in grid.size)]
     if cut:
         notes.append(f"Grid {', '.join(cut)}: Direct3D 11, WebGL and WebGPU want a multiple of 4 as the side of BC1.")
     if not all(grid.compressed for grid in grids):
@@ -288,8 +289,8 @@ def _reading_notes(model: NeuralTexture, language: Language, layout: str, bound:
         notes = ["Each channel is a feature and the sampler filters; most hardware blends with weights of 8 bits."]
     else:
         notes = [
-            "Each channel of a BC1 texture is a feature and the sampler filters; most hardware blends with weights of",
-            "8 bits. The texels of the others are loaded one by one, unpacked and filtered here.",
+            "Each channel of a texture of blocks is a feature and the sampler filters; most hardware blends with",
+            "weights of 8 bits. The texels of the others are loaded one by one, unpacked and filtered here.",
         ]
     learned = [str(index) for index, grid in enumerate(model.grids) if grid.interpolation == "learned"]
     if learned:

@@ -106,7 +106,8 @@ def stretch(size: Size, width: int, height: int) -> float:
 
 
 def _unit(row: Row) -> int:
-    """What sides are multiples of: planes of BC1 have whole blocks, which Direct3D and WebGL ask for."""
+    """What sides are multiples of: planes of BC1 have whole blocks, which Direct3D and WebGL ask for. Nothing asks for
+    those of ASTC."""
     return SIDE_UNIT if row.latents == "bc1" else 1
 
 

@@ -23,7 +23,7 @@ from configs import (
     make_config,
     to_dict,
 )
-from shape import BC1_BITS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
+from shape import BLOCKS, bits_of_weights, decoder_spec, exact_halvings, grid_spec, input_layout, layer_sizes
 from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
 from training.rates import (
     LARGE_SHARE,
@@ -47,7 +47,7 @@ PLANNED = frozenset((
 ))  # fmt: skip
 NARROWED = ("learned", "linear")  # decoders whose weights a plan makes narrow; readers of the others know float32 alone
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
-FILTERED_COST = {"packed": 1.3, "bc1": 1.5}
+FILTERED_COST = {"packed": 1.3, "bc1": 1.5, "astc6x6": 1.5}
 # Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
 # possible; wider than 16 with 32-bit weights; of more than one hidden layer.
 NETWORK_SHARE, WIDE_SHARE, HALF_SHARE, FLOAT_SHARE, MOST_NETWORK = 0.13, 0.085, 0.085, 0.25, 0.68
@@ -99,13 +99,24 @@ def coarse_grids(size: Size, row: Row) -> list[HashGridConfig]:
     return _grids(row.coarse, row.latents, size, 1, "linear")
 
 
-def _grids(word: tuple[int, int], latents: str, size: Size, n_levels: int, interpolation: str) -> list[HashGridConfig]:
+def _grids(
+    word: tuple[int, float], latents: str, size: Size, n_levels: int, interpolation: str
+) -> list[HashGridConfig]:
     """One grid with this word, or as many planes as it says."""
     count, bits = word
     shape = {"max_resolution": as_resolution(size), "n_levels": n_levels, "interpolation": interpolation}
-    if latents == "bc1":
-        return [HashGridConfig(**shape, storage="bc1")] * count
+    if latents in BLOCKS:
+        return [HashGridConfig(**shape, storage=latents)] * count
     return [HashGridConfig(**shape, quantize_bits=bits, save_bits=count * bits)]
+
+
+def bits_of_grid(word: tuple[int, float], latents: str, size: Size) -> float:
+    """Bits of the finest level of this size of a grid with this word, or of planes, whose last blocks may reach beyond
+    it."""
+    if latents not in BLOCKS:
+        return math.prod(size) * math.prod(word)
+    block = BLOCKS[latents]
+    return word[0] * math.prod(-(-side // block.side) for side in size) * 8 * block.bytes
 
 
 def outline(config: Config, width: int, height: int) -> Size:
@@ -131,12 +142,12 @@ def choose_grids(row: Row, config: Config, width: int, height: int) -> list[Hash
     in_grids = budget - network_bits(row, config)
     alone = bits_of_network(fine_grids((1, 1), row, config.decoder, 1), config)  # without a coarse grid
     for fine in fine_sizes(row, in_grids / fine_word, *size) if in_grids > 0 else ():
-        fine_bits = math.prod(fine) * fine_word
+        fine_bits = bits_of_grid(row.fine, row.latents, fine)
         for coarse in coarse_sizes(row, (in_grids - fine_bits) / coarse_word, *size):
             if coarse[0] > fine[0] or coarse[1] > fine[1]:
                 continue
             network = budget - in_grids if coarse[0] else alone
-            spent = network + fine_bits + math.prod(coarse) * coarse_word
+            spent = network + fine_bits + bits_of_grid(row.coarse, row.latents, coarse)
             # 1 % of the rate counts as much as 6 % of the fine grid's share, which matters little, and 20 % of stretch
             cost = abs(spent / budget - 1) + abs(fine_bits / in_grids / row.fine_share - 1) / 6
             cost += sum(stretch(grid, *size) for grid in (fine, coarse) if grid[0]) / 20
@@ -160,7 +171,7 @@ def tsnc_planes(row: Row, config: Config, width: int, height: int) -> list[HashG
     rate_of = {}
     sides = range(2 * SIDE_UNIT, min(HIGHEST_SIDE, 2 * longer) + 1, 2 * SIDE_UNIT)
     for side in sides if config.bpp * texels > network else ():
-        spent = network + BC1_BITS[1] * (row.fine[0] * side**2 + row.coarse[0] * (side // 2) ** 2)
+        spent = network + BLOCKS["bc1"].bits_per_texel * (row.fine[0] * side**2 + row.coarse[0] * (side // 2) ** 2)
         if abs(spent / (config.bpp * texels) - 1) <= TOLERANCE:
             rate_of[side] = spent / texels
     if not rate_of:
@@ -212,7 +223,7 @@ def wants_plan(config: Config) -> bool:
 
 def decoder_of(config: Config) -> str:
     """The decoder's form in a plan."""
-    return config.decoder if config.decoder != "auto" else "linear" if config.latents == "bc1" else "learned"
+    return config.decoder if config.decoder != "auto" else "linear" if config.latents in BLOCKS else "learned"
 
 
 def kept_defaults(config: Config) -> list[str]:
@@ -290,15 +301,15 @@ def form_values(config: Config, side: int) -> dict[str, Any]:
     texel centres decodes other places worse: Rock058 in BC1 planes at 2.5 bpp, `fast`, filtered PSNR 34.9 dB with 9
     waves, 34.0 with 12. Facade005, which repeats: 47.4 dB at centres with 9 waves, 48.0 with 10, 39.0 without.
 
-    BC1 planes of linear grids are there to be filtered, so they are trained for it: Rock058 at 2.5 bpp loses 0.4 dB at
-    centres and gains 0.3 of filtered PSNR, Facade005 loses 7.9 and gains 17.6.
+    Planes of blocks of linear grids are there to be filtered, so they are trained for it: Rock058 in BC1 at 2.5 bpp
+    loses 0.4 dB at centres and gains 0.3 of filtered PSNR, Facade005 loses 7.9 and gains 17.6.
     """
     if config.decoder == "learned":
         return {"activation": "hard_swish", "n_frequencies": 0}
     if config.decoder != "linear":
         return {}
     values: dict[str, Any] = {"activation": "hard_swish", "n_frequencies": min(max(side.bit_length() - 2, 0), 16)}
-    return {**values, "positions": "filtered"} if config.latents == "bc1" else values
+    return {**values, "positions": "filtered"} if config.latents in BLOCKS else values
 
 
 def least_rate(config: Config, width: int, height: int) -> float:
@@ -358,7 +369,7 @@ def rounds_for(preset: Preset, row: Row, texels: int) -> int:
     ends at 39.17 dB, two after 6100 at 39.02."""
     if is_small(preset, row, texels):
         return preset.small_refine or preset.refine
-    return (preset.refine + 1) // 2 if row.latents == "bc1" and row.fine[0] >= 4 else preset.refine
+    return (preset.refine + 1) // 2 if row.latents in BLOCKS and row.fine[0] >= 4 else preset.refine
 
 
 def network_for(row: Row, preset: Preset, config: Config, texels: int) -> dict[str, int]:

@@ -10,21 +10,23 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
 from common.files import open_regular, parse_json
 from configs import PRESETS, QUANTIZE_BITS, SAVE_BITS, make_config
-from shape import BC1_BITS
+from shape import BLOCKS
 
 TABLE = Path(__file__).with_name("rates.json")
 MAX_TABLE_BYTES = 1 << 20
-ROWS = {  # (decoder, latents) -> the name of their rows
+WRITTEN_ROWS = {  # (decoder, latents) -> the name of their rows in the file
     ("learned", "packed"): "learned", ("reference", "packed"): "reference", ("linear", "packed"): "linear",
     ("learned", "bc1"): "bc1_learned", ("linear", "bc1"): "bc1_linear", ("tsnc", "bc1"): "bc1_tsnc",
 }  # fmt: skip
+ASTC = "astc6x6"
+ROWS = {**WRITTEN_ROWS, ("learned", ASTC): "astc_learned", ("linear", ASTC): "astc_linear"}
 MOST_PLANES = 16
 GROWS_ABOVE = 2**20  # texels of a material up to which presets are as in the table
 LARGE_SHARE = 0.6  # of the iterations, of a material that is too large for a wide network
@@ -33,11 +35,11 @@ SMALL_TEXELS = 2**18  # of a material up to which it counts as small, see Preset
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """The plan from the rate `bpp` on. Words are (features, bits of each), of BC1 (planes, bits of a texel)."""
+    """The plan from the rate `bpp` on. Words are (features, bits of each), of blocks (planes, bits of a texel)."""
 
     bpp: float
-    fine: tuple[int, int]
-    coarse: tuple[int, int]
+    fine: tuple[int, float]
+    coarse: tuple[int, float]
     scale: float  # the fine grid's side over the material's longer one; 0: `fine_share` decides
     fine_share: float  # of the bits in grids, where the scale is 0 or does not fit the material
     n_neurons: int
@@ -109,10 +111,11 @@ def read_table(path: Path) -> dict[str, Any]:
     try:
         with open_regular(path) as stream:
             table = parse_json(stream.read(MAX_TABLE_BYTES).decode("utf-8"))
-        for (_, latents), name in ROWS.items():
+        for (_, latents), name in WRITTEN_ROWS.items():
             table[name] = [_row(row, latents) for row in table[name]]
             if not table[name] or table[name] != sorted(table[name], key=lambda row: row.bpp):
                 raise ValueError(f"rows of {name} should ascend")
+        table |= {ROWS[decoder, ASTC]: _as_astc(table[ROWS[decoder, "bc1"]]) for decoder in ("learned", "linear")}
         table["presets"] = {name: _preset(table["presets"][name]) for name in PRESETS if name}
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); restore it from the repository") from error
@@ -128,8 +131,8 @@ def _row(entry: Mapping[str, Any], latents: str) -> Row:
     """Raises: TypeError or ValueError for a row that cannot be planned with."""
     row = Row(**{**entry, "fine": tuple(entry["fine"]), "coarse": tuple(entry["coarse"]), "latents": latents})
     for features, bits in (row.fine, row.coarse):
-        if latents == "bc1":
-            if type(features) is not int or not 1 <= features <= MOST_PLANES or bits != BC1_BITS[1]:
+        if latents in BLOCKS:
+            if type(features) is not int or not 1 <= features <= MOST_PLANES or bits != BLOCKS[latents].bits_per_texel:
                 raise ValueError(f"{features!r:.40} planes of {bits!r:.40} bits a texel")
         elif bits not in QUANTIZE_BITS or type(features) is not int or features * bits not in SAVE_BITS:
             raise ValueError(f"no word has {features!r:.40} features of {bits!r:.40} bits")
@@ -140,6 +143,15 @@ def _row(entry: Mapping[str, Any], latents: str) -> Row:
     if min(row.bpp, row.cost, row.effort, row.fine_share) <= 0 or row.fine_share > 1:
         raise ValueError(f"bpp, cost, effort and fine_share {(row.bpp, row.cost, row.effort, row.fine_share)}")
     return row
+
+
+def _as_astc(rows: Sequence[Row]) -> list[Row]:
+    """Rows of BC1 planes as those of as many ASTC planes, whose coarse ones, and all where no scale is given, are
+    larger for their fewer bits."""
+    bits = BLOCKS[ASTC].bits_per_texel
+    return [
+        dataclasses.replace(row, latents=ASTC, fine=(row.fine[0], bits), coarse=(row.coarse[0], bits)) for row in rows
+    ]
 
 
 def _preset(entry: Mapping[str, Any]) -> Preset:

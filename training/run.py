@@ -20,7 +20,7 @@ from dataset import Material, load_material
 from engine.loss_weights import resolve_loss_weights
 from maps.extras import Extras
 from metrics.file_space import constant_listing
-from shape import DEFAULT_DIVISORS, resolve_grids
+from shape import BLOCKS, DEFAULT_DIVISORS, resolve_grids
 from training.checkpoint import Checkpoint
 from training.run_folder import RUN_CONFIG, run_lock, supersede_later
 from training.state import Session, TrainingState
@@ -110,6 +110,6 @@ def describe_inputs(material: Material, grids: Sequence[HashGridConfig]) -> str:
 
 
 def _texel_words(grid: HashGridConfig) -> str:
-    if grid.storage == "bc1":
-        return "BC1, three channels"
+    if grid.storage in BLOCKS:
+        return f"{BLOCKS[grid.storage].title}, three channels"
     return f"{grid.save_bits // grid.quantize_bits} x {grid.quantize_bits} bits"

@@ -64,9 +64,9 @@ CASES = {
         [GridSpec((4, 26), 2, 0, 4, storage="bc1"), GridSpec((5, 9), 1, 0, 4, storage="bc1")], SWISH, 9, 50,
     ),
     "ASTC blocks": ([ASTC, COARSE], DecoderSpec(3, 16, 2), 26, 14),
-    "learned ASTC planes": ([ASTC, *[LEARNED_ASTC] * 3, BLOCKS], SWISH, 21, 24),
+    "learned ASTC planes": ([*[LEARNED_ASTC] * 2, ASTC], SWISH, 15, 16),
     "oblong ASTC": (
-        [GridSpec((5, 26), 2, 0, 6, storage="astc6x6"), GridSpec((1, 9), 1, 0, 6, "learned", "astc6x6")], SWISH, 9, 50,
+        [GridSpec((4, 26), 2, 0, 6, storage="astc6x6"), GridSpec((1, 9), 1, 0, 6, "learned", "astc6x6")], SWISH, 9, 50,
     ),
     "coverage": ([LINEAR, COARSE], DecoderSpec(3, 16, 2), 13, 7, COVERED),
     "blocks with coverage": ([LEARNED_BLOCKS], SWISH, 21, 24, COVERED),
@@ -275,7 +275,7 @@ def test_kernels_find_what_torch_finds(case):
 
 
 @pytest.mark.usefixtures("_kernels")
-@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features", "blocks", "learned ASTC planes"])
+@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features", "learned planes", "ASTC blocks"])
 def test_kernels_find_the_same_on_any_number_of_threads(case):
     found = []
     for n_threads in (1, 2, 5):

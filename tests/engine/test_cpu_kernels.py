@@ -142,7 +142,7 @@ def test_inputs_from_blocks_are_exact(storage, side, strength):
     with torch.no_grad():
         wanted = model._inputs(uv, lod, lod.float(), noise)
     assert torch.equal(found, wanted)
-    assert wanted[:, :24].unique().numel() > 500
+    assert not strength or not torch.equal(wanted, model._inputs(uv, lod, lod.float(), None))
 
 
 @pytest.mark.parametrize(("bits", "word"), [(1, 8), (2, 8), (4, 16), (8, 32), (16, 64)])

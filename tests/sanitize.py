@@ -83,7 +83,8 @@ size_t parameters_of(const nt_grid& grid) {
     for (int level = 0; level < grid.n_levels; level++) {
         const size_t width = size_t(grid.base_width) << level, height = size_t(grid.base_height) << level;
         const size_t side = std::max(grid.block_side, 1);
-        count += (width + side - 1) / side * ((height + side - 1) / side) * (side > 1 ? 6 + side * side : grid.features);
+        const size_t units = (width + side - 1) / side * ((height + side - 1) / side);
+        count += units * (side > 1 ? 6 + side * side : grid.features);
     }
     return count;
 }

@@ -12,7 +12,7 @@ constexpr int TOP_WEIGHT = 3;                     // the largest code of a weigh
 
 // A format. SIDE: of a block in texels; TOPS: the largest codes of R, G, B of an end point; expanded(): 0 to 255 of such a
 // code, or of a vector of them, with its UP and DOWN; place(): where the code of a weight stands, LAST_PLACE the last one;
-// of_white(): x / WHITE of whole numbers up to WHITE, rounded as a division is (tested for all of them), and quicker.
+// of_white(): x / WHITE of whole numbers up to WHITE, with the bits of a division and quicker.
 struct Bc1 {
     static constexpr int SIDE = 4, LAST_PLACE = 3, WHITE = 255 * LAST_PLACE;
     static constexpr int TOPS[BLOCK_FEATURES] = {31, 63, 31};
@@ -61,8 +61,8 @@ struct Words {
     static uint32_t unit(uint32_t texel) { return texel; }
 };
 
-// A block's row: first end point, 0, second end point, 0, weights, each of all planes side by side, and zeros up to a whole
-// vector. Its sum: of R of its texels, then of G, then of B, likewise.
+// A block's row: first end point, 0, second end point, 0, weights, each of all planes side by side, and zeros up to a
+// whole vector. Its sum: of R of its texels, then of G, then of B, likewise.
 template <class FORMAT, int P>
 struct Blocks {
     using Format = FORMAT;

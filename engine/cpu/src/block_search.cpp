@@ -43,6 +43,8 @@ struct BlockSearch<Format>::Block {
 // How far a try moves the features of a block's texels.
 template <class Format>
 struct BlockSearch<Format>::Step {
+    static constexpr float WHITE = Format::WHITE;
+
     int first_feature, n_features;
     int texel;  // the only one that moves; -1: all do
     float by[BLOCK_FEATURES][Kind::TEXELS];
@@ -52,7 +54,7 @@ struct BlockSearch<Format>::Step {
             texel = parameter - FIRST_WEIGHT, first_feature = 0, n_features = BLOCK_FEATURES;
             const int places = Format::place(moved) - Format::place(block.codes[parameter]);
             for (int f = 0; f < BLOCK_FEATURES; f++)
-                by[f][texel] = float((block.end_point(BLOCK_FEATURES + f) - block.end_point(f)) * places) / float(Format::WHITE);
+                by[f][texel] = float((block.end_point(BLOCK_FEATURES + f) - block.end_point(f)) * places) / WHITE;
             return;
         }
         first_feature = parameter % BLOCK_FEATURES, n_features = 1;
@@ -60,7 +62,7 @@ struct BlockSearch<Format>::Step {
         for (int t = 0; t < Kind::TEXELS; t++) {
             const int place = Format::place(block.codes[FIRST_WEIGHT + t]);
             const int share = parameter < BLOCK_FEATURES ? Format::LAST_PLACE - place : place;
-            by[first_feature][t] = float(share * distance) / float(Format::WHITE);
+            by[first_feature][t] = float(share * distance) / WHITE;
         }
     }
 
@@ -70,7 +72,7 @@ struct BlockSearch<Format>::Step {
 };
 
 template <class Format>
-typename BlockSearch<Format>::Block BlockSearch<Format>::block_of(int plane, uint32_t block, const Searcher& searcher) const {
+auto BlockSearch<Format>::block_of(int plane, uint32_t block, const Searcher& searcher) const -> Block {
     const float* of_block = parameters(plane) + size_t(block) * Kind::PARAMETERS;
     const float* by_feature = searcher.by_feature.data() + size_t(plane) * BLOCK_FEATURES * Kind::TEXELS;
     const Noise silence{0, 0};

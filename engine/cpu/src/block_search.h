@@ -5,9 +5,9 @@
 
 namespace nt {
 
-// The search of blocks of a format. For each block, weights and then end points are tried in order of what the gradient of the
-// squared error promises: one code up or down, against the gradient. What lowers the error stays. Blocks of several planes
-// in one place follow one another; the promises of all are of before the first.
+// The search of blocks of a format. For each block, weights and then end points are tried in order of what the gradient
+// of the squared error promises: one code up or down, against the gradient. What lowers the error stays. Blocks of several
+// planes in one place follow one another; the promises of all are of before the first.
 template <class Format>
 class BlockSearch : public LevelSearch {
   public:

@@ -197,7 +197,8 @@ inline void gather_grid(const Grid& grid, bool quantized, const Source& source, 
         constexpr Rounding ROUNDING = decltype(rounding)::value;
         constexpr bool LEARNED = decltype(learned)::value;
         if constexpr (Kind::BLOCKS)
-            gather_blocks<Kind, ROUNDING, LEARNED>(grid, source, noises, corners, corner_stride, n, inputs, input_stride);
+            gather_blocks<Kind, ROUNDING, LEARNED>(grid, source, noises, corners, corner_stride, n, inputs,
+                                                   input_stride);
         else
             gather<Kind::ROW, ROUNDING, LEARNED>(grid, source, *noises, corners, corner_stride, n, inputs,
                                                  input_stride);
@@ -226,7 +227,8 @@ inline void block_gradient(const float* row, uint32_t block, const PlaneNoise& n
     constexpr int P = Kind::PLANES, W = Kind::LANES, TILED = W / P;  // texels in a vector
     using Format = typename Kind::Format;
     using floats = typename Lanes<W>::floats;
-    constexpr float LAST = ROUNDING == Rounding::none ? 1 : Format::LAST_PLACE, LEVELS = ROUNDING == Rounding::none ? 1 : 255;
+    constexpr bool ROUNDED = ROUNDING != Rounding::none;
+    constexpr float LAST = ROUNDED ? Format::LAST_PLACE : 1, LEVELS = ROUNDED ? 255 : 1;
     const Ends<P> ends =
         block_ends<Kind, ROUNDING>([&](int first) { return load<W>(row + first); }, block, noise);
     floats span[BLOCK_FEATURES], all[BLOCK_FEATURES] = {}, second[BLOCK_FEATURES] = {};

@@ -150,8 +150,8 @@ struct Stored {
         return joined_rows<F, COUNT>([&](int i) { return parameters + size_t(texels[i]) * F; });
     }
 
-    // Of a block, of the one plane that a model's grid is: its end points as in a row, the weights of a texel and the next,
-    // and a whole row.
+    // Of a block, of the one plane that a model's grid is: its end points as in a row, the weights of a texel and the
+    // next, and a whole row.
     template <class Kind>
     void ahead_block(uint32_t) const {}
     template <class Kind, int W>
@@ -168,7 +168,8 @@ struct Stored {
     template <class Kind>
     void block_row(uint32_t block, float* row) const {
         store<8>(row, ends<Kind, 8>(block, 0));
-        memcpy(row + Kind::ENDS, parameters + size_t(block) * Kind::PARAMETERS + FIRST_WEIGHT, Kind::TEXELS * sizeof *row);
+        const float* weights = parameters + size_t(block) * Kind::PARAMETERS + FIRST_WEIGHT;
+        memcpy(row + Kind::ENDS, weights, Kind::TEXELS * sizeof *weights);
         for (int i = Kind::ENDS + Kind::TEXELS; i < Kind::ROW; i++) row[i] = 0;
     }
 };

@@ -1,11 +1,6 @@
-// Feature textures of BC1 blocks: uploaded as they are, or decoded here where the GPU does not take them.
+// Feature textures of blocks: uploaded as they are, or decoded here where the GPU does not take them.
 
 const ANISOTROPY = 8;
-
-/** The extension for a texture's blocks; null: phones lack it, and WebGL wants whole blocks in mip 0. */
-function blockFormat([width, height]) {
-    return width % BLOCK || height % BLOCK ? null : gl.getExtension("WEBGL_compressed_texture_s3tc");
-}
 
 /** How long the footprint of a pixel may be beside its width. */
 function anisotropy() {
@@ -21,8 +16,8 @@ function allowAnisotropy(kind, ratio) {
 
 /** The grids of an entry as the layers of an array. */
 function blockTexture(entry) {
-    const s3tc = blockFormat(entry.sizes[0]), [width, height] = entry.sizes[0], kind = gl.TEXTURE_2D_ARRAY;
-    const texture = gl.createTexture(), internal = s3tc ? s3tc.COMPRESSED_RGB_S3TC_DXT1_EXT : gl.RGBA8;
+    const [width, height] = entry.sizes[0], kind = gl.TEXTURE_2D_ARRAY, texture = gl.createTexture();
+    const format = blockFormat(width, height, entry.storage, (name) => gl.getExtension(name)), internal = format ?? gl.RGBA8;
     gl.activeTexture(gl.TEXTURE0);
     gl.bindTexture(kind, texture);
     gl.texStorage3D(kind, entry.sizes.length, internal, width, height, entry.layers);
@@ -32,10 +27,10 @@ function blockTexture(entry) {
     gl.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
     const bytes = blobBytes(entry.blob);
     for (let layer = 0, end = 0; layer < entry.layers; layer++) entry.sizes.forEach(([w, h], mip) => {
-        const blocks = bytes.subarray(end, end += blockBytes(w, h));
+        const blocks = bytes.subarray(end, end += blockBytes(w, h, entry.storage));
         const box = [kind, mip, 0, 0, layer, w, h, 1];
-        if (s3tc) gl.compressedTexSubImage3D(...box, internal, blocks);
-        else gl.texSubImage3D(...box, gl.RGBA, gl.UNSIGNED_BYTE, decodeBlocks(blocks, w, h));
+        if (format) gl.compressedTexSubImage3D(...box, internal, blocks);
+        else gl.texSubImage3D(...box, gl.RGBA, gl.UNSIGNED_BYTE, decodeBlocks(blocks, w, h, entry.storage));
     });
     return { name: entry.name, texture, kind };
 }

@@ -164,13 +164,15 @@ def _block_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
         levels = [level for index in indices for level in grid_blocks(model, index)[: grid.n_levels]]
         sizes = [list(size) for size in grid.mip_sizes[: grid.n_levels]]
         blob = page.add_blob(b"".join(level.tobytes() for level in levels))
-        filtered = grid.interpolation == "linear"
-        entries.append({"name": array, "layers": len(indices), "filtered": filtered, "sizes": sizes, "blob": blob})
+        entries.append({
+            "name": array, "layers": len(indices), "storage": grid.storage, "filtered": grid.interpolation == "linear",
+            "sizes": sizes, "blob": blob,
+        })  # fmt: skip
     return entries
 
 
 def _texel_text(grid: GridSpec) -> str:
-    return f"{grid.features} features in BC1" if grid.compressed else f"{grid.features} × {grid.quantize_bits} bits"
+    return f"{grid.features} features in {grid.block.title}" if grid.compressed else f"{grid.features} × {grid.quantize_bits} bits"
 
 
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:

@@ -19,6 +19,7 @@ from maps.ranges import to_units
 from metrics.file_space import in_file_space
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
+from tests.support.shader_cases import astc
 from transcode.gltf.extension import neural_texture_to_json
 
 PLAIN = ("diffuse", "normal", "roughness", "occlusion", "metallic")
@@ -39,6 +40,10 @@ CASES: dict[str, tuple[list[GridSpec], DecoderSpec, tuple[int, int], tuple[str, 
     "odd blocks": (
         [GridSpec(6, 2, 0, 4, "learned", "bc1"), GridSpec(5, 1, 0, 4, "linear", "bc1")],
         DecoderSpec(0, 16, 1, 2), (12, 10), PLAIN, "packed",
+    ),
+    "astc blocks": (
+        [astc((14, 10), 2), astc((14, 10), 2), astc(5, 1, "learned"), GridSpec(4, 1, 4, 16)], DecoderSpec(2, 16, 1), (16, 12),
+        HOLED, "packed",
     ),
     "oblong": (
         [GridSpec((16, 4), 2, 2, 8, "learned", finest_lods=2), GridSpec((3, 7), 1, 8, 8)],

@@ -2,9 +2,9 @@
 
 import {
     CompressedArrayTexture, DataTexture, FloatType, LinearFilter, LinearMipmapLinearFilter, NearestFilter, NearestMipmapNearestFilter,
-    RGBAFormat, RGBAIntegerFormat, RGB_S3TC_DXT1_Format, RGFormat, RedFormat, RepeatWrapping, UnsignedIntType,
+    RGBAFormat, RGBAIntegerFormat, RGFormat, RedFormat, RepeatWrapping, UnsignedIntType,
 } from "three";
-import { BLOCK, blockBytes, decodeBlocks } from "./blocks.js";
+import { blockBytes, blockFormat, decodeBlocks } from "./blocks.js";
 import { WEIGHT_TEXTURE_WIDTH } from "./entry.js";
 import { TABLE, decoderText, textureNames } from "./preamble.js";
 
@@ -97,13 +97,13 @@ export class NeuralTexture {
 
     /** Textures of one shape as layers of an array: blocks, or texels of four channels. */
     _arrayTexture(names, renderer) {
-        const [{ grid }] = names, { compressed, width, height } = grid;
-        const asBlocks = compressed && width % BLOCK === 0 && height % BLOCK === 0 && renderer.extensions.has("WEBGL_compressed_texture_s3tc");
-        const size = ([w, h]) => compressed ? blockBytes(w, h) : w * h * grid.channels;
+        const [{ grid }] = names, { compressed, storage, width, height } = grid;
+        const format = compressed ? blockFormat(width, height, storage, (name) => renderer.extensions.has(name)) : null;
+        const size = ([w, h]) => compressed ? blockBytes(w, h, storage) : w * h * grid.channels;
         const layers = names.map(({ grid: own, plane }) => mipmaps(own, size, own.textures[plane]).map((level) =>
-            compressed && !asBlocks ? { ...level, data: decodeBlocks(level.data, level.width, level.height) } : level));
+            compressed && !format ? { ...level, data: decodeBlocks(level.data, level.width, level.height, storage) } : level));
         const levels = layers[0].map(({ width, height }, mip) => ({ width, height, data: joined(layers.map((layer) => layer[mip].data)) }));
-        const texture = new CompressedArrayTexture(levels, width, height, layers.length, asBlocks ? RGB_S3TC_DXT1_Format : RGBAFormat);
+        const texture = new CompressedArrayTexture(levels, width, height, layers.length, format ?? RGBAFormat);
         return this._finish(texture, grid, levels);
     }
 
@@ -126,9 +126,9 @@ export class NeuralTexture {
 function groupTextures(read) {
     const textures = textureNames(read), many = textures.length > MOST_SINGLE_TEXTURES, shapes = new Map();
     for (const texture of textures) {
-        const { compressed, channels, levels, learned } = texture.grid;
+        const { compressed, storage, channels, levels, learned } = texture.grid;
         if (!compressed && !(many && channels === 4)) continue;
-        const shape = JSON.stringify([compressed, learned, levels]);
+        const shape = JSON.stringify([storage, learned, levels]);
         shapes.set(shape, [...shapes.get(shape) ?? [], texture]);
     }
     return new Map([...shapes.values()].map((names, index) => [`ntBlocks${index}`, names]));

@@ -1,14 +1,13 @@
-// A neural texture from the folder that export.py writes with --shader essl --weights buffer: manifest.json, the DDS files,
-// and decoder_weights.bin.
+// A neural texture from the folder that export.py writes with --shader essl --weights buffer: manifest.json, the DDS or
+// KTX2 files, and decoder_weights.bin.
 
 import { FileLoader, Loader } from "three";
-import { columnsOf, levelBytes, readEntry } from "./entry.js";
+import { columnsOf, readEntry } from "./entry.js";
 import { NeuralTexture } from "./NeuralTexture.js";
 import { threeProblem } from "./NeuralMaterial.js";
+import { checkName, readLevels } from "./textureFiles.js";
 
 const MANIFEST = "manifest.json", WEIGHTS = "decoder_weights.bin", FORMAT = "neural-texture", VERSION = 1;
-const FILE_NAME = /^[a-z0-9_]{1,40}\.dds$/, HEADER_BYTES = 148;
-const DXGI_FORMATS = { R8_UNORM: 61, R8G8_UNORM: 49, R8G8B8A8_UNORM: 28, BC1_UNORM: 71 };
 const WEIGHT_TYPES = { 32: "float32", 16: "float16", 8: "int8" };  // that export.py chooses by itself
 
 export class NeuralTextureLoader extends Loader {
@@ -45,11 +44,8 @@ export class NeuralTextureLoader extends Loader {
         const size = [grid.max_resolution].flat(), width = size[0], height = size.at(-1);
         const levels = Array.from({ length: Math.min(grid.n_levels, 15) }, (_, level) => [width >> level, height >> level]), textures = [];
         for (const file of files) {
-            if (!FILE_NAME.test(file)) throw new Error(`expected names of DDS files, found ${JSON.stringify(file)}`);
-            const data = await this._file(folder + file), header = new Uint32Array(data, 0, HEADER_BYTES / 4);
-            const found = [header[4], header[3], header[32]], expected = [width, height, DXGI_FORMATS[grid.format]];
-            if (found.some((value, i) => value !== expected[i])) throw new Error(`${file}: expected width, height and format ${expected}, found ${found}`);
-            textures.push({ bufferView: add(new Uint8Array(data).subarray(HEADER_BYTES, HEADER_BYTES + levelBytes(levels, grid.format))) });
+            checkName(file);
+            textures.push({ bufferView: add(readLevels(file, await this._file(folder + file), grid.format, levels)) });
         }
         return { ...grid, levels, textures };
     }

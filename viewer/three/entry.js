@@ -1,7 +1,7 @@
 // An entry of NTX_neural_texture, checked. Files come from anyone: behind this file everything that becomes the size of a
 // texture, or text of a shader, is a number in its range or one of our words.
 
-import { blockBytes } from "./blocks.js";
+import { STORAGES, blockBytes, checkBlocks, storageOf, texelFormatOf } from "./blocks.js";
 import { weightNumbers } from "./weights.js";
 
 export const EXTENSION = "NTX_neural_texture", VERSION = 1;
@@ -97,8 +97,8 @@ function readMap(entry, name) {
 }
 
 function readGrid(grid, index, layout, view) {
-    const what = `grid ${index}`, compressed = (grid.storage ?? "packed") === "bc1";
-    oneOf(grid.storage ?? "packed", ["packed", "bc1"], `storage of ${what}`);
+    const what = `grid ${index}`, storage = oneOf(grid.storage ?? "packed", ["packed", ...STORAGES], `storage of ${what}`);
+    const compressed = storage !== "packed";
     const levels = list(grid.levels, 1, 15, `levels of ${what}`);
     levels.forEach((size) => list(size, 2, 2, `sides of a level of ${what}`).forEach((side) => whole(side, 1, MOST_SIDE, `side of ${what}`)));
     const [width, height] = levels[0], steps = 2 ** (levels.length - 1);
@@ -110,16 +110,17 @@ function readGrid(grid, index, layout, view) {
     expect(compressed || (features >= 1 && !(filterable && bits > 8)), `expected codes that fit into ${what}`, bits);
     const channels = compressed || filterable ? features : layout === "rgba8" ? Math.max(word / 8, PLANE_CHANNELS) : word / 8;
     const planes = compressed ? 1 : Math.ceil(channels / PLANE_CHANNELS), ofPlane = compressed ? 0 : Math.min(channels, PLANE_CHANNELS);
-    const format = compressed ? "BC1_UNORM" : FORMATS[ofPlane];
+    const format = compressed ? texelFormatOf(storage) : FORMATS[ofPlane];
     expect(grid.features === features && grid.format === format, `expected ${features} features in ${format} in ${what}`, [grid.features, grid.format]);
     const texels = levelBytes(levels, format);
     const textures = list(grid.textures, planes, planes, `textures of ${what}`).map((texture) => {
         const bytes = view(texture?.bufferView);
         expect(bytes.length === texels, `expected ${texels} bytes of texels in ${what}`, bytes.length);
+        if (compressed) checkBlocks(bytes, storage);
         return bytes;
     });
     return {
-        width, height, levels, bits, features, compressed, planes, channels: ofPlane, textures,
+        width, height, levels, bits, features, storage, compressed, planes, channels: ofPlane, textures,
         hasChannels: compressed || filterable,
         learned: oneOf(grid.interpolation, ["linear", "learned"], `interpolation of ${what}`) === "learned",
         finestLods: whole(grid.finest_lods ?? 1, 1, 15, `finest_lods of ${what}`),
@@ -150,7 +151,8 @@ function readDecoder(decoder, grids, material, view) {
 
 /** Bytes of all levels of one of a grid's textures. */
 export function levelBytes(levels, format) {
-    return levels.reduce((sum, [w, h]) => sum + (TEXEL_BYTES[format] ? w * h * TEXEL_BYTES[format] : blockBytes(w, h)), 0);
+    const storage = storageOf(format);
+    return levels.reduce((sum, [w, h]) => sum + (storage ? blockBytes(w, h, storage) : w * h * TEXEL_BYTES[format]), 0);
 }
 
 /** (blocks of four rows, columns of each) of the matrices: shaders/weights.py, column_blocks. */

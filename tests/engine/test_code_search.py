@@ -169,7 +169,7 @@ def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
     for index, grid in enumerate(model.grids):
         if grid.compressed:
             shown = reference.of_blocks(grid, before[index].numpy(), None, 0, True) - 0.5
-            model.grid_parameters[index].detach().view(-1, 22).copy_(torch.from_numpy(shown))
+            model.grid_parameters[index].detach().view(-1, grid.unit_parameters).copy_(torch.from_numpy(shown))
         else:
             model.load_codes(index, model.codes(index))
     errors, value = [], float(view[y, x, parameter])

@@ -58,7 +58,7 @@ def test_blocks_read_back_have_the_same_features_to_the_bit(kind):
 
 def test_rounding_is_that_of_the_format():
     parameters = parameters_of("anywhere", 50)
-    want = np.array([reference.rounded_block(unit) for unit in parameters.numpy()])
+    want = np.array([reference.rounded_block("bc1", unit) for unit in parameters.numpy()])
     first, second, places = want[:, None, :3], want[:, None, 3:6], want[:, 6:, None]
     np.testing.assert_allclose(features_of(parameters), first + places * (second - first) - 0.5, rtol=0, atol=1e-6)
 

@@ -77,7 +77,7 @@ def twin(model: NeuralTexture, noise: Noise | None = None) -> NeuralTexture:
 
 
 def _rounded_blocks(model: NeuralTexture, index: int, noise: Noise | None) -> torch.Tensor:
-    """(blocks, 22) parameters that stand, unrounded, for what those of the model are rounded to."""
+    """(blocks, parameters) that stand, unrounded, for what those of the model are rounded to."""
     flat = model.grid_parameters[index].detach().numpy()
     units = reference.of_blocks(model.grids[index], flat, noise, noise.keys[index] if noise else 0, model.quantized)
     return torch.from_numpy(units - 0.5)

@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.support.reference_blocks import BLOCKS, rounded_block, rounding_steps
+
 # --- codes and words -------------------------------------------------------------------------------------------------
 
 
@@ -273,46 +275,34 @@ def split_levels(flat: np.ndarray, sizes: list[tuple[int, int]], features: int) 
     return levels
 
 
-BC1_STEPS = [1 / 31, 1 / 63, 1 / 31] * 2 + [1 / 3] * 16  # of a block's parameters
-
-
-def rounded_block(parameters) -> list[float]:
-    """A block's 22 parameters -> both end points, 0 to 1 as an 8-bit texture returns them, and 16 places 0 to 1."""
-    values = []
-    for p, step in zip(parameters, BC1_STEPS):
-        top = round(1 / step)
-        steps_up = math.floor((np.float32(p) + np.float32(0.5)) * np.float32(top) + np.float32(0.5))
-        code = min(max(steps_up, 0), top)
-        bits = format(code, f"0{top.bit_length()}b")
-        values.append(code / 3 if top == 3 else int((bits + bits)[:8], 2) / 255)
-    return values
-
-
-def block_levels(units: np.ndarray, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
-    """Blocks as of rounded_block, level after level, row by row -> features of the levels, (H, W, 3)."""
-    levels, at = [], 0
-    for width, height in sizes:
-        across = math.ceil(width / 4)
+def block_levels(units: np.ndarray, grid) -> list[np.ndarray]:
+    """Blocks as of rounded_block, level after level, row by row -> features of the levels of a GridSpec, (H, W, 3)."""
+    levels, at, side = [], 0, BLOCKS[grid.storage][0]
+    for width, height in level_sizes(grid):
+        across = math.ceil(width / side)
         image = np.empty((height, width, 3))
         for y in range(height):
             for x in range(width):
-                block = units[at + y // 4 * across + x // 4]
-                place = block[6 + y % 4 * 4 + x % 4]
+                block = units[at + y // side * across + x // side]
+                place = block[6 + y % side * side + x % side]
                 image[y, x] = (1 - place) * block[:3] + place * block[3:6] - 0.5
         levels.append(image)
-        at += across * math.ceil(height / 4)
+        at += across * math.ceil(height / side)
     assert at == len(units), "blocks are left over"
     return levels
 
 
 def of_blocks(grid, flat: np.ndarray, noise, key: int, quantized: bool) -> np.ndarray:
-    """(blocks, 22) end points and places of a grid's flat parameters."""
+    """(blocks, 6 + texels) end points and places of a grid's flat parameters."""
+    steps = rounding_steps(grid.storage)
     if noise is not None and quantized:
         random = np.array([hash_uniform(i, key) for i in range(len(flat))], np.float32)
-        steps = np.tile(np.array(BC1_STEPS, np.float32), len(flat) // 22)
-        flat = flat + (random - np.float32(0.5)) * (steps * np.float32(noise.strength))
-    units = flat.reshape(-1, 22)
-    return np.array([rounded_block(unit) for unit in units]) if quantized else units.astype(np.float64) + 0.5
+        strength = np.tile(steps, len(flat) // len(steps)) * np.float32(noise.strength)
+        flat = flat + (random - np.float32(0.5)) * strength
+    units = flat.reshape(-1, len(steps))
+    if not quantized:
+        return units.astype(np.float64) + 0.5
+    return np.array([rounded_block(grid.storage, unit) for unit in units])
 
 
 def of_model(model, noise=None) -> Texture:
@@ -320,9 +310,9 @@ def of_model(model, noise=None) -> Texture:
     grids = []
     for index, grid in enumerate(model.grids):
         flat = model.grid_parameters[index].detach().cpu().numpy()
-        if grid.storage == "bc1":
+        if grid.storage in BLOCKS:
             units = of_blocks(grid, flat, noise, noise.keys[index] if noise else 0, model.quantized)
-            grids.append(Grid(block_levels(units, level_sizes(grid)), grid.interpolation, grid.finest_lods))
+            grids.append(Grid(block_levels(units, grid), grid.interpolation, grid.finest_lods))
             continue
         if noise is not None and model.quantized:
             random = np.array([hash_uniform(i, noise.keys[index]) for i in range(len(flat))], np.float32)

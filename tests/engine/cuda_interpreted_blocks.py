@@ -65,7 +65,7 @@ def test_every_feature_that_a_block_can_have():
     parameters[:, :3], parameters[:, 3:6], parameters[:, 6] = pairs[:, :1], pairs[:, 1:2], pairs[:, 2]
     out = torch.empty(1 << 14, 4)
     feature_kernel[(1,)](parameters, torch.zeros(1, dtype=torch.int32), out, 1 << 14)
-    wanted = blocks.block_features(parameters, torch.zeros(1 << 14, dtype=torch.int64))
+    wanted = blocks.block_features(blocks.BC1, parameters, torch.zeros(1 << 14, dtype=torch.int64))
     assert torch.equal(out[:, :3], wanted) and not out[:, 3].any()
     assert len(wanted[:, 1].unique()) > 400
 

@@ -52,8 +52,10 @@ struct Case {
 const Case CASES[] = {
     {"codes", {{4, 4, 5, 4, 4, 0, 0, 1}, {8, 4, 3, 12, 12, 1, 0, 1}}, 0},
     {"codes, filtered", {{4, 4, 5, 4, 2, 0, 0, 1}, {8, 4, 3, 3, 24, 0, 0, 2}}, 1},
-    {"blocks", {{3, 0, 5, 4, 4, 1, 1, 1}, {3, 0, 1, 7, 7, 0, 1, 1}}, 0},
-    {"blocks, filtered", {{3, 0, 5, 8, 1, 0, 1, 1}, {3, 0, 3, 5, 3, 0, 1, 2}}, 1},
+    {"blocks", {{3, 0, 5, 4, 4, 1, 4, 1}, {3, 0, 1, 7, 7, 0, 4, 1}}, 0},
+    {"blocks, filtered", {{3, 0, 5, 8, 1, 0, 4, 1}, {3, 0, 3, 5, 3, 0, 4, 2}}, 1},
+    {"ASTC blocks", {{3, 0, 5, 4, 4, 1, 6, 1}, {3, 0, 1, 13, 7, 0, 6, 1}}, 0},
+    {"ASTC planes, filtered", {{3, 0, 3, 5, 8, 0, 6, 2}, {3, 0, 3, 5, 8, 0, 6, 2}}, 1},
 };
 
 struct Material {
@@ -80,14 +82,16 @@ size_t parameters_of(const nt_grid& grid) {
     size_t count = 0;
     for (int level = 0; level < grid.n_levels; level++) {
         const size_t width = size_t(grid.base_width) << level, height = size_t(grid.base_height) << level;
-        count += grid.blocks ? (width + 3) / 4 * ((height + 3) / 4) * 22 : width * height * grid.features;
+        const size_t side = std::max(grid.block_side, 1);
+        const size_t units = (width + side - 1) / side * ((height + side - 1) / side);
+        count += units * (side > 1 ? 6 + side * side : grid.features);
     }
     return count;
 }
 
 int train(const nt_model& model, const Material& material, int filtered, Floats& network, Floats (&grids)[2]) {
     const float shares[LODS - 1] = {0.6f, 0.8f, 0.9f, 0.94f, 0.96f, 0.98f}, weights[4] = {0.25f, 0.25f, 0.25f, 0.25f};
-    const double rates[2] = {0.01, 0.02};
+    const double rates[2] = {0.01, 0.01};  // equal: successive grids of one shape become planes
     const nt_settings settings = {4096, 1, 4, shares, weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 2, 0, 0.1f,
                                   filtered, 0.5f, 2.0f, 8};
     nt_trainer* trainer = nullptr;

@@ -17,7 +17,7 @@ from maps.channels import opacity_place
 from model import NeuralTexture
 from shape import ACTIVATIONS
 
-INTERFACE = 12  # NT_INTERFACE of nt.h
+INTERFACE = 13  # NT_INTERFACE of nt.h
 OUT_OF_MEMORY, NO_THREADS = -1, -2
 
 
@@ -25,9 +25,9 @@ class Grid(ctypes.Structure):
     """nt_grid"""
 
     _fields_ = [
-        (name, c_int32)
-        for name in ("features", "bits", "n_levels", "base_width", "base_height", "learned", "blocks", "finest_lods")
-    ]
+        (name, c_int32) for name in ("features", "bits", "n_levels", "base_width", "base_height", "learned",
+                                     "block_side", "finest_lods")
+    ]  # fmt: skip
 
 
 class Model(ctypes.Structure):
@@ -153,7 +153,7 @@ def describe_model(model: NeuralTexture, channels: Sequence[int] | None = None) 
         channels = range(model.decoder.outputs)
     grids = [
         Grid(grid.features, grid.quantize_bits, grid.n_levels, *grid.base_size, grid.interpolation == "learned",
-             grid.compressed, grid.finest_lods)
+             grid.block.side if grid.compressed else 0, grid.finest_lods)
         for grid in model.grids
     ]  # fmt: skip
     decoder = model.decoder

@@ -5,8 +5,8 @@ batch touches little of it. By the maths of engine/cpu/src/adam.h, a texel witho
 direction, by a distance that depends only on the iteration of its last update, so it can wait until it is read. The
 record of a texel is F parameters and F directions, moment1 / (sqrt(moment2) + small); `moments` holds both moments.
 
-What holds for texels here holds for the blocks of a grid of BC1 blocks (F = 22), whose parameters have their
-gradients from engine/cuda/blocks/kernels.py. UNIT is the power of two from F on.
+What holds for texels here holds for the blocks of a grid of blocks (F = 22 of BC1, 42 of ASTC 6x6), whose parameters
+have their gradients from engine/cuda/blocks/kernels.py. UNIT is the power of two from F on.
 
 Memory traffic per parameter, from the layouts: dense 16 bytes read and 16 written every iteration, gradient included;
 lazy 20 read and 20 written, and 8 more per texel, for touched texels alone.
@@ -85,7 +85,7 @@ def keep(records, moments, texel, f, mask, value, one, two, small, F: tl.constex
 def touched_kernel(
     progress, table, batch, boundaries, lod_sizes, lod_offsets, levels, records, moments, stamps, distance, fading,
     gradients, by_texel,
-    GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, BLOCKS: tl.constexpr,
+    GRID: tl.constexpr, TABLE: tl.constexpr, F: tl.constexpr, UNIT: tl.constexpr, SIDE: tl.constexpr,
     QUANTIZED: tl.constexpr, FIXED_POINT: tl.constexpr, BETA1: tl.constexpr, BETA2: tl.constexpr,
     LOOKS: tl.constexpr, POSITIONS: tl.constexpr,
 ):  # fmt: skip
@@ -101,8 +101,8 @@ def touched_kernel(
     look, corner = tl.program_id(0) * LOOKS + read // 4, read % 4
     lod, u, v, alive = draw_look(look, seed, (now - 1).to(tl.uint32), batch, boundaries, lod_sizes, lod_offsets,
                                  POSITIONS)  # fmt: skip
-    texel, again = touched_units(levels, lod, u, v, corner, BLOCKS)
-    alive = alive & ~again if BLOCKS else alive
+    texel, again = touched_units(levels, lod, u, v, corner, SIDE)
+    alive = alive & ~again if SIDE else alive
     # texels that another program is updating are read as well, but masked out
     before = tl.atomic_max(stamps + texel, now, mask=alive, sem="relaxed")
     mine = alive & (before < now)
@@ -121,8 +121,8 @@ def touched_kernel(
     value = clamp_feature(value, QUANTIZED) - size * direction(one, two, small)
     keep(records, moments, texel, f, mask, clamp_feature(value, QUANTIZED), one, two, small, F)
     tl.store(place, tl.zeros((4 * LOOKS, UNIT), gradients.dtype.element_ty), mask=mask)
-    if BLOCKS:
-        clear_texels(by_texel, texel, mine[:, None])
+    if SIDE:
+        clear_texels(by_texel, texel, mine[:, None], SIDE)
 
 
 @triton.jit

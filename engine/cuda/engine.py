@@ -28,6 +28,7 @@ from engine.cuda.plan import (
     MOST_LODS,
     KernelPlan,
     SamplePositions,
+    block_side,
     level_entry,
     power_of_two,
     touched_units,
@@ -49,7 +50,8 @@ TABLE_COLUMNS = 4  # of the table besides the step sizes of the grids, see engin
 # Work of one program: looks (inputs.draw_look) of the touched kernel, parameters of the dense one, texels of the border
 # and sweep kernels, partial gradients that the network kernel adds up at a time.
 TOUCHED_LOOKS, DENSE_BLOCK, BORDER_TEXELS, SWEEP_TEXELS, PARTS = 32, 1024, 32, 64, 32
-TOUCHED_BLOCK_LOOKS, SWEEP_BLOCKS = 8, 16  # of blocks, each of which has 22 parameters
+# Of blocks: parameters, of which a block has 32 or 64 when they are filled up to powers of two. A look touches four.
+TOUCHED_PARAMETERS, SWEEP_PARAMETERS = 1024, 512
 
 
 class CudaEngine(KernelEngine):
@@ -227,8 +229,9 @@ class CudaEngine(KernelEngine):
     def _sweep_launch(self, index: int) -> Launch:
         arguments, constants = self._stored_in(index)
         spec = self.grids[index].grid
-        at_a_time = SWEEP_BLOCKS if spec.compressed else SWEEP_TEXELS
-        constants |= {"UNIT": power_of_two(constants["F"]), "TEXELS": at_a_time}
+        unit = power_of_two(constants["F"])
+        at_a_time = SWEEP_PARAMETERS // unit if spec.compressed else SWEEP_TEXELS
+        constants |= {"UNIT": unit, "TEXELS": at_a_time}
         return Launch(self._kernels.adam.sweep_kernel, (-(-spec.n_units // at_a_time),),
                       {**arguments, "count": spec.n_units}, constants)  # fmt: skip
 
@@ -267,8 +270,9 @@ class CudaEngine(KernelEngine):
             "records": grid.parameters, "moments": grid.moments, "stamps": grid.stamps, "distance": grid.distance,
             "fading": self._fading, "gradients": grid.gradient, "by_texel": grid.scattered,
         }  # fmt: skip
-        width, at_a_time = grid.grid.unit_parameters, TOUCHED_BLOCK_LOOKS if grid.grid.compressed else TOUCHED_LOOKS
-        constants |= {"F": width, "UNIT": power_of_two(width), "BLOCKS": grid.grid.compressed, "LOOKS": at_a_time,
+        width, unit = grid.grid.unit_parameters, power_of_two(grid.grid.unit_parameters)
+        at_a_time = TOUCHED_PARAMETERS // (4 * unit) if grid.grid.compressed else TOUCHED_LOOKS
+        constants |= {"F": width, "UNIT": unit, "SIDE": block_side(grid.grid), "LOOKS": at_a_time,
                       "POSITIONS": self.positions.constant}  # fmt: skip
         looks = config.batch_size * self.positions.looks
         return Launch(adam.touched_kernel, (-(-looks // at_a_time),), arguments, constants)

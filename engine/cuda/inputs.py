@@ -8,6 +8,7 @@ from one grid, or a part of them; fewer than 16 columns are interleaved with tho
 import triton
 import triton.language as tl
 
+from engine.cuda.blocks.maths import quotient, remainder
 from engine.cuda.maths import (
     DRIFT_SIZE,
     STREAM_FRACTION,
@@ -136,20 +137,23 @@ def neighbours(u, v, width, height):
 
 
 @triton.jit
-def locate(levels, lod, u, v, BLOCKS: tl.constexpr):
+def locate(levels, lod, u, v, SIDE: tl.constexpr):
     """The texels around samples in a grid, see neighbours.
 
     levels: (LODs, 2) int32, see plan.level_entry. Returns: columns x0 and x1, the first texels of rows y0 and y1
     (int32, below 2**31), weights of x1 and y1. A texel's number is the sum of its column and its row, also in a grid of
-    BLOCKS, whose texels are numbered block after block (shape.GridSpec).
+    blocks, whose texels are numbered block after block (shape.GridSpec). SIDE: of its blocks; 0: there are none.
     """
     width, height = level_size(levels, lod)
     first = tl.load(levels + 2 * lod + 1)
     x0, x1, y0, y1, wx, wy = neighbours(u, v, width, height)
-    if BLOCKS:
-        stride = ((width + 3) >> 2) * 16  # texels of a row of blocks
-        x0, x1 = ((x0 >> 2) << 4) + (x0 & 3), ((x1 >> 2) << 4) + (x1 & 3)
-        row0, row1 = (y0 >> 2) * stride + ((y0 & 3) << 2), (y1 >> 2) * stride + ((y1 & 3) << 2)
+    if SIDE:
+        TEXELS: tl.constexpr = SIDE * SIDE
+        stride = quotient(width + (SIDE - 1), SIDE) * TEXELS  # texels of a row of blocks
+        x0 = quotient(x0, SIDE) * TEXELS + remainder(x0, SIDE)
+        x1 = quotient(x1, SIDE) * TEXELS + remainder(x1, SIDE)
+        row0 = quotient(y0, SIDE) * stride + remainder(y0, SIDE) * SIDE
+        row1 = quotient(y1, SIDE) * stride + remainder(y1, SIDE) * SIDE
         return x0, x1, first + row0, first + row1, wx, wy
     return x0, x1, first + y0 * width, first + y1 * width, wx, wy
 
@@ -178,9 +182,9 @@ def feature(
 
 
 @triton.jit
-def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr, BLOCKS: tl.constexpr):
+def corner_texels(levels, lod, u, v, CORNER: tl.constexpr, COUNT: tl.constexpr, SIDE: tl.constexpr):
     """Texels CORNER .. CORNER + COUNT of the four around each sample, (samples, COUNT) int32."""
-    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v, BLOCKS)
+    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v, SIDE)
     corner = (CORNER + tl.arange(0, COUNT))[None, :]
     row = tl.where(corner // 2 == 1, row1[:, None], row0[:, None])
     return row + tl.where(corner % 2 == 1, x1[:, None], x0[:, None])
@@ -208,12 +212,12 @@ def gather(
         key, noise = 0, 0.0
     if LEARNED:
         COUNT: tl.constexpr = WIDTH // F
-        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, False)[:, :, None]
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, 0)[:, :, None]
         f = tl.arange(0, F)[None, None, :]
         value = feature(parameters, stamps, distance, texel, f, key, noise, F, BITS, LAZY, QUANTIZED, NOISY)
         return settle(tl.reshape(value, (u.shape[0], WIDTH)))
     else:
-        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, False)
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, 0)
         f = tl.arange(0, F)[None, :]
         value = tl.zeros((u.shape[0], F), tl.float32)
         for corner in tl.static_range(4):
@@ -233,13 +237,13 @@ def scatter(
     """The gradient of `gather`, which passes straight through the rounding. alive: (samples,), which ones exist."""
     if LEARNED:
         COUNT: tl.constexpr = WIDTH // F
-        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, False)[:, :, None]
+        texel = corner_texels(levels, lod, u, v, CORNER, COUNT, 0)[:, :, None]
         f = tl.arange(0, F)[None, None, :]
         value = tl.reshape(upstream, (u.shape[0], COUNT, F))
         mask = alive[:, None, None] & (texel >= 0) & (f < F)
         add_gradient(gradients + texel.to(tl.int64) * F + f, value, mask, FIXED_POINT)
     else:
-        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, False)
+        x0, x1, row0, row1, wx, wy = locate(levels, lod, u, v, 0)
         f = tl.arange(0, F)[None, :]
         mask = alive[:, None] & (f < F)
         for corner in tl.static_range(4):
@@ -250,15 +254,16 @@ def scatter(
 
 
 @triton.jit
-def touched_units(levels, lod, u, v, corner, BLOCKS: tl.constexpr):
+def touched_units(levels, lod, u, v, corner, SIDE: tl.constexpr):
     """The texels around samples, one `corner` (0 to 3) of each, or their blocks; and which of them repeat the block of
     an earlier corner."""
-    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v, BLOCKS)
+    x0, x1, row0, row1, _, _ = locate(levels, lod, u, v, SIDE)
     texel = tl.where(corner // 2 == 1, row1, row0) + tl.where(corner % 2 == 1, x1, x0)
-    if BLOCKS:
-        across = (corner % 2 == 1) & (x0 >> 4 == x1 >> 4)
-        down = (corner // 2 == 1) & (row0 >> 4 == row1 >> 4)
-        return texel >> 4, across | down
+    if SIDE:
+        TEXELS: tl.constexpr = SIDE * SIDE
+        across = (corner % 2 == 1) & (quotient(x0, TEXELS) == quotient(x1, TEXELS))
+        down = (corner // 2 == 1) & (quotient(row0, TEXELS) == quotient(row1, TEXELS))
+        return quotient(texel, TEXELS), across | down
     return texel, corner < 0
 
 

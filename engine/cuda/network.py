@@ -17,7 +17,8 @@ from engine.cuda.maths import activate, activate_back, operand, product, rounded
 LEVELS = 2 * (MOST_LODS + 1)  # numbers of a grid in `levels`, see plan.lod_levels
 PADDED_OUTPUTS = tl.constexpr(16)
 GROUP = tl.constexpr(7)  # numbers of a group in GROUPS
-GRID = tl.constexpr(6)  # numbers of a stack in GRIDS: columns of a texel, bits, learned, lazy, moves, first grid
+# numbers of a stack in GRIDS: columns of a texel, bits, learned, lazy, moves, first grid, side of a block (0: of words)
+GRID = tl.constexpr(7)
 
 
 @triton.jit
@@ -42,11 +43,11 @@ def piece_inputs(
         return zeros(u.shape[0], WIDTH)
     else:
         FIRST: tl.constexpr = GRIDS[GRID * INDEX + 5]
-        if GRIDS[GRID * INDEX + 1] == 0:
+        if GRIDS[GRID * INDEX + 6]:
             return gather_blocks(
                 parameters[INDEX], stamps[INDEX], distance[INDEX], levels + FIRST * LEVELS, lod, u, v, seed,
-                iteration, strength, FIRST, CORNER, WIDTH, GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2],
-                GRIDS[GRID * INDEX + 3], QUANTIZED, NOISY,
+                iteration, strength, FIRST, GRIDS[GRID * INDEX + 6], CORNER, WIDTH, GRIDS[GRID * INDEX],
+                GRIDS[GRID * INDEX + 2], GRIDS[GRID * INDEX + 3], QUANTIZED, NOISY,
             )  # fmt: skip
         return gather(
             parameters[INDEX], stamps[INDEX], distance[INDEX], levels + FIRST * LEVELS, lod, u, v, seed, iteration,
@@ -231,9 +232,9 @@ def scatter_look(
 ):  # fmt: skip
     """Scatters the gradient of one grid's columns in a group at whole LODs."""
     place = levels + GRIDS[GRID * INDEX + 5] * LEVELS
-    if GRIDS[GRID * INDEX + 1] == 0:
-        scatter_blocks(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
-                       GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
+    if GRIDS[GRID * INDEX + 6]:
+        scatter_blocks(gradients[INDEX], by_input, place, lod, u, v, alive, GRIDS[GRID * INDEX + 6], CORNER, WIDTH,
+                       GRIDS[GRID * INDEX], GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip
     else:
         scatter(gradients[INDEX], by_input, place, lod, u, v, alive, CORNER, WIDTH, GRIDS[GRID * INDEX],
                 GRIDS[GRID * INDEX + 2], FIXED_POINT)  # fmt: skip

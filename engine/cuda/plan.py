@@ -154,7 +154,7 @@ class KernelPlan:
             grid, first = model.grids[stack[0]], stack[0]
             learned = int(grid.interpolation == "learned")
             grids += [texel_columns(grid) * len(stack), grid.quantize_bits, learned, int(self.lazy[first]),
-                      int(self.moves[first]), first]  # fmt: skip
+                      int(self.moves[first]), first, block_side(grid)]  # fmt: skip
         return {
             "NUM_LODS": model.num_lods,
             "GRIDS": tuple(grids),
@@ -254,9 +254,14 @@ def texel_columns(grid: GridSpec) -> int:
     return power_of_two(grid.features)
 
 
+def block_side(grid: GridSpec) -> int:
+    """The kernels' SIDE: texels of a side of a grid's blocks; 0: it has none."""
+    return grid.block.side if grid.compressed else 0
+
+
 def touched_units(grid: GridSpec) -> float:
-    """Units of a grid that a sample touches: four texels, which lie in (1 + 1/4)**2 blocks on average."""
-    return 25 / 16 if grid.compressed else 4
+    """Units of a grid that a sample touches: four texels, which lie in (1 + 1/side)**2 blocks on average."""
+    return (1 + 1 / grid.block.side) ** 2 if grid.compressed else 4
 
 
 def stacked_units(grid: GridSpec) -> int:

@@ -114,23 +114,23 @@ rounded_end, rounded_block, numbered_key = block_maths.rounded_end, block_maths.
 
 
 @triton.jit
-def never_green(value, channel):
-    return rounded_end(value, channel * 0)
+def never_green(value, channel, SIDE: tl.constexpr):
+    return rounded_end(value, channel * 0, SIDE)
 
 
 @triton.jit
-def weight_as_it_is(value):
-    return (value + 0.5) * 3
+def weight_as_it_is(value, SIDE: tl.constexpr):
+    return (value + 0.5) * (3 if SIDE == 4 else 64)
 
 
 @triton.jit
 def points_swapped(
     parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength,
-    GRID: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+    GRID: tl.constexpr, SIDE: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
     first, second, place = rounded_block(
-        parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength, GRID, LAZY,
-        QUANTIZED, NOISY,
+        parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength, GRID, SIDE,
+        LAZY, QUANTIZED, NOISY,
     )  # fmt: skip
     return second, first, place
 
@@ -138,11 +138,11 @@ def points_swapped(
 @triton.jit
 def quiet_gradient(
     parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength,
-    GRID: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
+    GRID: tl.constexpr, SIDE: tl.constexpr, LAZY: tl.constexpr, QUANTIZED: tl.constexpr, NOISY: tl.constexpr,
 ):  # fmt: skip
     return rounded_block(
-        parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength, GRID, LAZY,
-        QUANTIZED, False,
+        parameters, stamps, distance, block, plane, units, channel, texel, seed, iteration, strength, GRID, SIDE,
+        LAZY, QUANTIZED, False,
     )  # fmt: skip
 
 
@@ -277,8 +277,8 @@ clear_texels = block_kernels.clear_texels
 
 
 @triton.jit
-def not_cleared(by_texel, block, mask):
-    clear_texels(by_texel, block, mask & (block < 0))
+def not_cleared(by_texel, block, mask, SIDE: tl.constexpr):
+    clear_texels(by_texel, block, mask & (block < 0), SIDE)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

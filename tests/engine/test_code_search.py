@@ -22,13 +22,14 @@ from engine.schedule import Schedule
 from engine.torch.block_search import END_FAILURES, WEIGHT_FAILURES
 from engine.torch.code_search import FAILURES, FEATURES_TRIED, search_level
 from engine.torch.level_search import REACH
+from formats import bc1
 from maps.channels import MAPS
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
 from quantize import codes_from_features
 from shape import DecoderSpec, GridSpec, planes_of
 from tests.support import reference
-from tests.support.engine_cases import COVERED, material_of
+from tests.support.engine_cases import COVERED, in_astc, material_of
 from tests.support.exports import make_model
 from tests.support.kernel_cases import _kernels, no_kernels  # noqa: F401  # fixtures
 from training import code_refinement as refine
@@ -36,6 +37,7 @@ from training import code_refinement as refine
 SEARCHES = {"torch": search_level, "cpu": cpu_code_search.search_level}
 LINEAR, LEARNED = GridSpec(6, 2, 2, 8), GridSpec(6, 2, 2, 8, "learned")
 BLOCKS, LEARNED_BLOCKS = GridSpec(10, 2, 0, 4, "linear", "bc1"), GridSpec(12, 3, 0, 4, "learned", "bc1")
+ASTC, LEARNED_ASTC = GridSpec(14, 2, 0, 6, "linear", "astc6x6"), GridSpec(13, 1, 0, 6, "learned", "astc6x6")
 TINY_BLOCKS = [GridSpec(7, 1, 0, 4, "learned", "bc1"), GridSpec(5, 1, 0, 4, storage="bc1"),
                GridSpec(2, 2, 0, 4, storage="bc1")]  # fmt: skip
 COARSE = GridSpec(3, 1, 4, 16)
@@ -60,6 +62,11 @@ CASES = {
     "oblong": ([GridSpec((12, 3), 1, 2, 8, "learned"), GridSpec((3, 7), 1, 4, 16)], SWISH, 25, 5),
     "oblong blocks": (
         [GridSpec((4, 26), 2, 0, 4, storage="bc1"), GridSpec((5, 9), 1, 0, 4, storage="bc1")], SWISH, 9, 50,
+    ),
+    "ASTC blocks": ([ASTC, COARSE], DecoderSpec(3, 16, 2), 26, 14),
+    "learned ASTC planes": ([*[LEARNED_ASTC] * 2, ASTC], SWISH, 15, 16),
+    "oblong ASTC": (
+        [GridSpec((4, 26), 2, 0, 6, storage="astc6x6"), GridSpec((1, 9), 1, 0, 6, "learned", "astc6x6")], SWISH, 9, 50,
     ),
     "coverage": ([LINEAR, COARSE], DecoderSpec(3, 16, 2), 13, 7, COVERED),
     "blocks with coverage": ([LEARNED_BLOCKS], SWISH, 21, 24, COVERED),
@@ -111,8 +118,8 @@ def codes_of(model) -> list[np.ndarray]:
 def codes_of_units(grid: GridSpec, parameters) -> np.ndarray:
     if not grid.compressed:
         return codes_from_features(parameters, grid.quantize_bits).numpy()
-    ends = [blocks.end_point_codes(parameters[:, c : c + 3]) for c in (0, 3)]
-    return torch.cat([*ends, blocks.weight_codes(parameters[:, 6:])], dim=1).int().numpy()
+    ends = [blocks.end_point_codes(grid.block, parameters[:, c : c + 3]) for c in (0, 3)]
+    return torch.cat([*ends, blocks.weight_codes(grid.block, parameters[:, 6:])], dim=1).int().numpy()
 
 
 def search(name: str, model, arguments, planes: range, level: int) -> int:
@@ -127,10 +134,11 @@ def levels_of(model):
 def plain_sweep(model, arguments, planes: range, level: int) -> None:
     """The search of engine/torch/code_search.py, one unit after the other, on the error of the whole material."""
     grid, views = model.grids[planes[0]], [model.level(index, level).detach() for index in planes]
-    step = blocks.rounding_steps().tolist() if grid.compressed else [1 / 2**grid.quantize_bits] * grid.features
+    step = [1 / 2**grid.quantize_bits] * grid.features
     parts = [(range(grid.features), FEATURES_TRIED, FAILURES)]  # parameters, tries, failures in a row
     if grid.compressed:
-        parts = [(range(6, 22), 16, WEIGHT_FAILURES), (range(6), 6, END_FAILURES)]
+        step = blocks.rounding_steps(grid.block).tolist()
+        parts = [(range(6, len(step)), len(step), WEIGHT_FAILURES), (range(6), 6, END_FAILURES)]
     down, across = views[0].shape[:2]
 
     def place(i, n):
@@ -185,7 +193,7 @@ def slope_of(model, arguments, view, y, x, parameter, epsilon=1e-4) -> float:
 
 @pytest.mark.parametrize(("case", "level"), [
     ("linear", 1), ("learned", 1), ("oblong", 0), ("coverage", 1), ("learned blocks", 1), ("planes", 0),
-    ("steep leaky", 0),
+    ("ASTC blocks", 0), ("steep leaky", 0),
 ])  # fmt: skip
 def test_a_sweep_is_what_plain_loops_find(case, level):
     """Of the finest level, or of the next, which has four blocks in place of nine."""
@@ -267,7 +275,7 @@ def test_kernels_find_what_torch_finds(case):
 
 
 @pytest.mark.usefixtures("_kernels")
-@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features", "blocks", "learned planes"])
+@pytest.mark.parametrize("case", ["linear", "learned", "one bit, many features", "learned planes", "ASTC blocks"])
 def test_kernels_find_the_same_on_any_number_of_threads(case):
     found = []
     for n_threads in (1, 2, 5):
@@ -364,12 +372,14 @@ def test_rounds_improve_the_blocks_that_a_file_has(engine_name, monkeypatch):
         assert refinement.round(index) > 0
         for number in range(2):  # as it is read back from a file
             parameters = model.grid_parameters[number].detach().view(-1, 22)
-            parameters.copy_(blocks.decode_blocks(blocks.encode_blocks(parameters)))
+            parameters.copy_(blocks.parameters_of(blocks.BC1, *bc1.split(bc1.encode(parameters))))
         scores.append(psnr_of_lod_0(model, material))
     assert scores[1] > scores[0] + 0.1 and scores[2] > scores[1]
 
 
-@pytest.mark.parametrize("values", [{}, {"hash_grid_configs": BLOCK_PLANES}], ids=["packed", "bc1"])
+@pytest.mark.parametrize("values", [
+    {}, {"hash_grid_configs": BLOCK_PLANES}, {"hash_grid_configs": in_astc(BLOCK_PLANES)},
+], ids=["packed", "bc1", "astc6x6"])  # fmt: skip
 def test_tuning_leaves_the_codes_of_large_grids(engine_name, values, monkeypatch):
     monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
     model, material, config, _ = trained(engine_name, refine=3, **values)

@@ -234,7 +234,9 @@ def contents(engine: CpuEngine) -> list:
 
 
 @pytest.mark.parametrize("at", [0, 1, 13, 999, 1000, 1017, 2040])
-@pytest.mark.parametrize("name", ["learned", "ties", "floats", "blocks, ties", "8-bit weights", "16-bit weights later"])
+@pytest.mark.parametrize("name", [
+    "learned", "ties", "floats", "blocks, ties", "ASTC planes, ties", "8-bit weights", "16-bit weights later",
+])  # fmt: skip
 def test_a_resumed_run_goes_on_bit_for_bit(name, at):
     values = {**CASES[name][1], "batch_size": 20, "max_iter": 2100, "seed": 3}
     whole = engine_of(CpuEngine, material_of(), **values)

@@ -130,6 +130,21 @@ def test_inputs_are_exact(strength, bits, word):
     assert not strength or not torch.equal(wanted, model._inputs(uv, lod, lod.float(), None))
 
 
+@pytest.mark.parametrize("strength", [0.0, 1.7])
+@pytest.mark.parametrize(("storage", "side"), [("bc1", 4), ("astc6x6", 6)])
+def test_inputs_from_blocks_are_exact(storage, side, strength):
+    """Features of the four texels around any position, whatever a rounded block makes of its codes, and their noise."""
+    learned = [(size, 2, 0, side, "learned", storage) for size in (14, (26, 10))]
+    model = make_model(*learned, layers=0, frequencies=0, lods=3)
+    uv, lod = torch.rand(2000, 2), torch.arange(2000) % 3
+    noise = noise_of(model, strength) if strength else None
+    found = seen_inputs(model, lambda: differentiate(model, uv, lod, torch.zeros(2000, CHANNELS), noise)[0])
+    with torch.no_grad():
+        wanted = model._inputs(uv, lod, lod.float(), noise)
+    assert torch.equal(found, wanted)
+    assert not strength or not torch.equal(wanted, model._inputs(uv, lod, lod.float(), None))
+
+
 @pytest.mark.parametrize(("bits", "word"), [(1, 8), (2, 8), (4, 16), (8, 32), (16, 64)])
 def test_every_code_and_every_edge(bits, word):
     """Features on the edges between two codes, the floats just beside these, and some far outside."""

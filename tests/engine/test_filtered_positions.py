@@ -20,6 +20,7 @@ from tests.support.engine_cases import (
     FINE_BLOCKS,
     LEARNED_BLOCKS,
     engine_of,
+    in_astc,
     material_of,
     reloaded,
 )
@@ -107,6 +108,7 @@ def test_it_decodes_the_filtered_material(kind):
 
 BITS = {**FILTERED, "batch_size": 3000, "wrap_interval": 3, "lr_scheduler": "cosine"}
 GRIDS = {"packed": FINE[:1], "learned": FINE, "blocks": FINE_BLOCKS[:1] + BLOCKS}
+GRIDS["ASTC blocks"] = in_astc([*BLOCKS[:1] * 2, BLOCKS[1]])
 
 
 def contents(engine) -> list:

@@ -159,6 +159,14 @@ OBLONG_BLOCKS = [
     {"max_resolution": [96, 12], "n_levels": 3, "storage": "bc1", "interpolation": "learned"},
     *[{"max_resolution": [5, 78], "n_levels": 1, "storage": "bc1"}] * 2,
 ]
+
+
+def in_astc(grids: list[dict]) -> list[dict]:
+    """The same with ASTC in place of BC1."""
+    return [{**grid, "storage": "astc6x6"} if grid.get("storage") == "bc1" else grid for grid in grids]
+
+
+ASTC = in_astc(BLOCKS)
 BLOCK_CASES = {
     "blocks": (material_of, {"hash_grid_configs": BLOCKS, "noise_std": 0.0}),
     "learned blocks": (material_of, {"hash_grid_configs": LEARNED_BLOCKS, "noise_std": 0.0}),
@@ -184,6 +192,22 @@ CASES |= BLOCK_CASES
 CASES |= {  # eight, four and one plane of a kind: each number has kernels of its own in the fused engine
     "13 planes": (material_of, {"hash_grid_configs": BLOCKS[:1] * 13, "noise_std": 1.0, "wrap_interval": 2}),
     "12 learned planes": (material_of, {"hash_grid_configs": LEARNED_BLOCKS[:1] * 12, "noise_std": 0.0}),
+    "ASTC beside BC1": (
+        lambda: material_of(61, 90),
+        {"hash_grid_configs": [*ASTC, BLOCKS[1], GRIDS[1]], "noise_std": 1.0, "batch_size": 3000, "wrap_interval": 2},
+    ),
+    "oblong ASTC planes": (
+        lambda: material_of(90, 11),
+        {"hash_grid_configs": in_astc(OBLONG_BLOCKS), "batch_size": 3000, "wrap_interval": 2},
+    ),
+    "ASTC planes, ties": (
+        material_of,
+        {"hash_grid_configs": in_astc([*LEARNED_BLOCKS[:1] * 2, *BLOCKS[:1] * 3, GRIDS[1]]), "noise_std": 1.0,
+         "wrap_interval": 1, "wrap_strength": 0.5},
+    ),
+    "13 ASTC planes": (material_of, {"hash_grid_configs": ASTC[:1] * 13, "noise_std": 0.0}),
+    "ASTC as floats": (material_of, {"hash_grid_configs": ASTC, "quantize": False}),
+    "far ASTC": (material_of, {"hash_grid_configs": ASTC[:1] * 2, "spread": 0.5, "grid_learning_rate": 0.1}),
 }  # fmt: skip
 FILTERED = {"positions": "filtered"}
 WITHOUT_A_LEVEL = [{**GRIDS[0], "n_levels": 2}, {**GRIDS[1], "quantize_bits": 4}]  # coarse LODs share their levels
@@ -217,6 +241,14 @@ FILTERED_CASES = {
         lambda: material_of(61, 90), {**FILTERED, "hash_grid_configs": FINE_BLOCKS[:1] + BLOCKS, "batch_size": 3000},
     ),
     "filtered learned blocks": (material_of, {**FILTERED, "hash_grid_configs": LEARNED_BLOCKS}),
+    "filtered ASTC in bands": (
+        lambda: material_of(61, 90),
+        {**FILTERED, "hash_grid_configs": in_astc(FINE_BLOCKS[:1] * 2 + BLOCKS), "batch_size": 3000},
+    ),
+    "filtered ASTC, 5x7": (
+        lambda: material_of(5, 7),
+        {**FILTERED, "hash_grid_configs": in_astc([{**TINY_BLOCKS[2], "interpolation": "learned"}, *TINY_BLOCKS])},
+    ),
     "filtered, one sample": (material_of, {**FILTERED, "batch_size": 1}),
     "filtered, floats": (material_of, {**FILTERED, "quantize": False}),
     "filtered, no layers": (material_of, {**FILTERED, "n_hidden_layers": 0, "n_frequencies": 0}),

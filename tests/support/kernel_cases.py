@@ -135,6 +135,17 @@ SHAPES = {
     "blocks as floats": partial(
         make_model, (6, 2, 0, 4, "linear", "bc1"), (1, 1, 0, 4, "learned", "bc1"), quantized=False
     ),
+    "ASTC blocks": partial(  # sides that are multiples of 6, less than a block, and a block and a part
+        make_model, (12, 3, 0, 6, "linear", "astc6x6"), (7, 1, 0, 6, "linear", "astc6x6"),
+        (8, 2, 0, 4, "linear", "bc1"), layers=2, lods=5,
+    ),
+    "learned ASTC blocks": partial(
+        make_model, ((28, 10), 2, 0, 6, "learned", "astc6x6"), ((1, 9), 1, 0, 6, "linear", "astc6x6"), (5, 1, 4, 16),
+        texel_frequencies=2, neurons=32, activation="hard_swish",
+    ),
+    "ASTC blocks as floats": partial(
+        make_model, (13, 1, 0, 6, "linear", "astc6x6"), (2, 2, 0, 6, "learned", "astc6x6"), quantized=False
+    ),
     "LODs that share the finest level": partial(
         make_model, (12, 3, 4, 32, "linear", "packed", 2), (8, 2, 0, 4, "linear", "bc1", 3), texel_frequencies=2, lods=6
     ),

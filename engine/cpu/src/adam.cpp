@@ -89,7 +89,7 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
         const Level& level = grid.levels[l];
         const int64_t width = level.width, right = width - 1, bottom = level.height - 1;
         if (right < 1 || bottom < 1) continue;
-        if (grid.blocks) {
+        if (grid.blocks()) {
             tie_blocks(fading, now, level, strength);
             continue;
         }
@@ -118,6 +118,7 @@ void GridStore::sync_borders(const Fading& fading, int64_t now, int first_level,
 // blocks.tie_borders: moves the weights of border texels.
 void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level, float strength) {
     constexpr float SHORTEST = 1e-6f;  // as in blocks.py
+    const int side = grid.side;
     const float small = fading.adam.small(now);
     const auto tie_plane = [&](int plane, std::initializer_list<std::pair<int, int>> texels) {
         float features[4][BLOCK_FEATURES], spans[4][BLOCK_FEATURES], mean[BLOCK_FEATURES] = {};
@@ -125,9 +126,9 @@ void GridStore::tie_blocks(const Fading& fading, int64_t now, const Level& level
         int n = 0;
         for (const auto& [x, y] : texels) {
             const int64_t unit =
-                level.offset / BLOCK_TEXELS + int64_t(y / BLOCK_SIDE) * level.across + x / BLOCK_SIDE;
+                level.offset / grid.unit_texels + int64_t(y / side) * level.across + x / side;
             bring_up(fading, now, small, unit);
-            const int texel = y % BLOCK_SIDE * BLOCK_SIDE + x % BLOCK_SIDE;
+            const int texel = y % side * side + x % side;
             weights[n] = record(unit) + row_column(grid, plane, FIRST_WEIGHT + texel);
             for (int f = 0; f < BLOCK_FEATURES; f++) {
                 const float first = record(unit)[row_column(grid, plane, f)];

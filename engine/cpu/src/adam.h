@@ -172,13 +172,13 @@ inline void update_records(float* const* records, const float* gradients, const 
     set_row(3, v);
 }
 
-template <int P>
+template <class Kind>
 inline void update_block(float* record, uint32_t block, bool quantized, const PlaneNoise& noise, const float* of_texels,
                          const Follow& follow, const Step& step) {
-    constexpr int ROW = Blocks<P>::ROW, W = BLOCK_LANES<P>;
+    constexpr int ROW = Kind::ROW, W = Kind::LANES;
     float row[ROW], gradient[ROW];
     for (int i = 0; i < ROW; i += W) store<W>(row + i, followed<ROW, W>(record + i, follow, step));
-    block_gradient<P>(quantized, row, block, noise, of_texels, gradient);
+    block_gradient<Kind>(quantized, row, block, noise, of_texels, gradient);
     for (int i = 0; i < ROW; i += W)
         update_lanes<ROW, W>(record + i, load<W>(row + i), load<W>(gradient + i), follow, step);
 }

@@ -195,24 +195,31 @@ int32_t nt_search_codes(const nt_model* model, const nt_material* material, floa
                         int32_t planes, int32_t level, int32_t n_threads, int64_t* changed) {
     return guarded([&] {
         const auto sweep = [&](auto&& search) { *changed = search.sweep(n_threads); };
-        if (model->grids[first_grid].blocks)
-            sweep(BlockSearch(*model, *material, parameters, weights, channel_weights, lod_weights, first_grid, planes,
-                              level));
+        const auto sweep_blocks = [&](auto format) {
+            sweep(BlockSearch<decltype(format)>(*model, *material, parameters, weights, channel_weights, lod_weights,
+                                                first_grid, planes, level));
+        };
+        const int32_t side = model->grids[first_grid].block_side;
+        if (side == Bc1::SIDE)
+            sweep_blocks(Bc1());
+        else if (side == Astc6x6::SIDE)
+            sweep_blocks(Astc6x6());
         else
             sweep(CodeSearch(*model, *material, parameters, weights, channel_weights, lod_weights, first_grid, 1, level));
     });
 }
 
 int32_t nt_self_test(void) {
-    const nt_grid grids[3] = {{8, 4, 2, 4, 4, 0, 0}, {2, 8, 1, 3, 5, 1, 0}, {3, 0, 1, 6, 6, 0, 1}};
+    const nt_grid grids[4] = {
+        {8, 4, 2, 4, 4, 0, 0, 1}, {2, 8, 1, 3, 5, 1, 0, 1}, {3, 0, 1, 6, 6, 0, 4, 1}, {3, 0, 1, 6, 7, 0, 6, 1}};
     const int32_t channels[2] = {0, 4}, columns[2] = {0, 1}, widths[2] = {5, 2}, heights[2] = {3, 1};
     const int64_t offsets[2] = {0, 15};
     uint8_t codes[17 * 2];
     for (int i = 0; i < 34; i++) codes[i] = uint8_t(80 + 5 * (i % 13));
     const float shares[1] = {0.8f}, channel_weights[2] = {0.5f, 0.5f};
-    const double rates[3] = {0.01, 0.01, 0.01};
+    const double rates[4] = {0.01, 0.01, 0.01, 0.01};
     const float ranges[4] = {-1, 1, -0.25f, 4};
-    nt_model model = {grids, 3, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1, nullptr};
+    nt_model model = {grids, 4, 3, 2, 16, 1, 2, 1, 1, 2, channels, 0, 0.01f, 11, -1, nullptr};
     nt_material material = {widths, heights, offsets, codes, nullptr, 2, 0, columns};
     nt_settings settings = {100, 1, 2, shares, channel_weights, nullptr, 0.01, rates, 0.9, 0.99, 1e-12, 10, 0, 0.1f, 0, 0, 0, 8, 0};
     const auto learn = [&] {

@@ -1,4 +1,4 @@
-// Grids of BC1 blocks, see blocks.py: features of texels from their blocks' parameters, and gradients back to those.
+// Grids of blocks, see blocks.py: features of texels from their blocks' parameters, and gradients back to those.
 //
 // Planes of one shape have their texels in the same places, so everything here is done for P planes at once: what a
 // formula names once is a vector with a lane for each plane.
@@ -10,37 +10,29 @@
 
 namespace nt {
 
-constexpr int BLOCK_FEATURES = 3;
-constexpr int END_LANES = 8;  // of a block in a row: R, G, B, 0 of both end points
-
-// Vectors over several parameters of P planes have this many lanes.
-template <int P>
-constexpr int BLOCK_LANES = P == 1 || V < 16 ? 8 : 16;
-
 // What rounding an end point takes, for each of the first lanes of a row.
-template <int P>
+template <class Kind>
 struct EndTables {
-    float top[END_LANES * P] = {}, step[END_LANES * P] = {};  // largest codes and their inverses
-    uint32_t parameter[END_LANES * P] = {};                    // which of the block each lane is
-    // v << 3 | v >> 2 of 5 bits and v << 2 | v >> 4 of 6, as products: v * up + (v * down >> 8)
-    int32_t up[END_LANES * P] = {}, down[END_LANES * P] = {};
+    float top[Kind::ENDS] = {}, step[Kind::ENDS] = {};  // largest codes and their inverses
+    uint32_t parameter[Kind::ENDS] = {};                // which of the block each lane is
+    int32_t up[Kind::ENDS] = {}, down[Kind::ENDS] = {};
 
     constexpr EndTables() {
-        for (int lane = 0; lane < END_LANES * P; lane++) {
-            const int place = lane / P, f = place % 4;
+        using Format = typename Kind::Format;
+        for (int lane = 0; lane < Kind::ENDS; lane++) {
+            const int place = lane / Kind::PLANES, f = place % 4;
             parameter[lane] = uint32_t(place / 4 * BLOCK_FEATURES + (f < BLOCK_FEATURES ? f : BLOCK_FEATURES - 1));
             if (f == BLOCK_FEATURES) continue;
-            const bool green = f == 1;
-            top[lane] = green ? 63 : 31;
+            top[lane] = float(Format::TOPS[f]);
             step[lane] = 1 / top[lane];
-            up[lane] = green ? 4 : 8;
-            down[lane] = green ? 16 : 64;
+            up[lane] = Format::UP[f];
+            down[lane] = Format::DOWN[f];
         }
     }
 };
 
-template <int P>
-constexpr EndTables<P> END_TABLES{};
+template <class Kind>
+constexpr EndTables<Kind> END_TABLES{};
 
 // The noise of P planes, whose keys repeat along a vector.
 struct PlaneNoise {
@@ -61,24 +53,25 @@ struct PlaneNoise {
     uint32_t keys[16];
 };
 
-// feature = (start + code * span) / 765 - 0.5, where `code` is that of the texel's weight; unrounded, without the latter.
+// feature = (start + place * span) / WHITE - 0.5, where `place` is that of the texel; unrounded, start +
+// place * span.
 template <int P>
 struct Ends {
     typename Lanes<P>::floats start[BLOCK_FEATURES], span[BLOCK_FEATURES];
 };
 
-// parameters(first): BLOCK_LANES of the block's end points, from lane `first` of its row on.
-template <int P, Rounding ROUNDING, class Parameters>
-inline Ends<P> block_ends(const Parameters& parameters, uint32_t block, const PlaneNoise& noise) {
-    constexpr int W = BLOCK_LANES<P>;
-    constexpr const EndTables<P>& tables = END_TABLES<P>;
-    float lanes[END_LANES * P];
-    for (int first = 0; first < END_LANES * P; first += W) {
+// parameters(first): a vector of the block's end points, from lane `first` of its row on.
+template <class Kind, Rounding ROUNDING, class Parameters>
+inline Ends<Kind::PLANES> block_ends(const Parameters& parameters, uint32_t block, const PlaneNoise& noise) {
+    constexpr int P = Kind::PLANES, W = Kind::LANES;
+    constexpr const EndTables<Kind>& tables = END_TABLES<Kind>;
+    float lanes[Kind::ENDS];
+    for (int first = 0; first < Kind::ENDS; first += W) {
         typename Lanes<W>::floats p = parameters(first);
         if (ROUNDING == Rounding::noisy) {
             typename Lanes<W>::uints index;
             memcpy(&index, tables.parameter + first, sizeof index);
-            p += noise.at<W>(index + block * uint32_t(BLOCK_PARAMETERS)) * (load<W>(tables.step + first) * noise.step);
+            p += noise.at<W>(index + block * uint32_t(Kind::PARAMETERS)) * (load<W>(tables.step + first) * noise.step);
         }
         if (ROUNDING != Rounding::none) {
             const auto top = load<W>(tables.top + first);
@@ -89,30 +82,31 @@ inline Ends<P> block_ends(const Parameters& parameters, uint32_t block, const Pl
             x = x > 0 ? x : typename Lanes<W>::floats{};  // NaN becomes 0
             x = x < top ? x : top;
             const auto code = __builtin_convertvector(x, typename Lanes<W>::ints);
-            p = __builtin_convertvector(code * up + (code * down >> 8), typename Lanes<W>::floats);
+            p = __builtin_convertvector(Kind::Format::expanded(code, up, down), typename Lanes<W>::floats);
         }
         store<W>(lanes + first, p);
     }
     Ends<P> ends;
     for (int f = 0; f < BLOCK_FEATURES; f++) {
         const auto first = load<P>(lanes + f * P);
-        ends.start[f] = ROUNDING == Rounding::none ? first : first * 3.0f;
+        ends.start[f] = ROUNDING == Rounding::none ? first : first * float(Kind::Format::LAST_PLACE);
         ends.span[f] = load<P>(lanes + (f + 4) * P) - first;
     }
     return ends;
 }
 
-// Codes 0 .. 3 of weights as floats; unrounded, from 0 to 1. index: which parameters of the grid they are.
-template <Rounding ROUNDING, int W>
-inline typename Lanes<W>::floats weight_codes(typename Lanes<W>::floats w, typename Lanes<W>::uints index,
-                                              const PlaneNoise& noise) {
+// The places of weights, 0 .. LAST_PLACE; unrounded, from 0 to 1. index: which parameters of the grid they are.
+template <class Format, Rounding ROUNDING, int W>
+inline typename Lanes<W>::floats places_of(typename Lanes<W>::floats w, typename Lanes<W>::uints index,
+                                           const PlaneNoise& noise) {
     using floats = typename Lanes<W>::floats;
+    constexpr float TOP = TOP_WEIGHT;
     if (ROUNDING == Rounding::none) return w + 0.5f;
-    if (ROUNDING == Rounding::noisy) w += noise.at<W>(index) * (1 / 3.0f * noise.step);
-    floats x = (w + 0.5f) * 3.0f + 0.5f;
+    if (ROUNDING == Rounding::noisy) w += noise.at<W>(index) * (1 / TOP * noise.step);
+    floats x = (w + 0.5f) * TOP + 0.5f;
     x = x > 0 ? x : floats{};
-    x = x < 3.0f ? x : floats{} + 3.0f;
-    return __builtin_convertvector(__builtin_convertvector(x, typename Lanes<W>::ints), floats);
+    x = x < TOP ? x : floats{} + TOP;
+    return __builtin_convertvector(Format::place(__builtin_convertvector(x, typename Lanes<W>::ints)), floats);
 }
 
 // The lanes of a vector added up to P.
@@ -128,44 +122,45 @@ inline typename Lanes<P>::floats folded(typename Lanes<W>::floats x) {
 }
 
 // Which parameters the weights of two texels of P planes are.
-template <int P>
-inline typename Lanes<2 * P>::uints weight_index(uint32_t left, uint32_t right) {
+template <class Kind>
+inline typename Lanes<2 * Kind::PLANES>::uints weight_index(uint32_t left, uint32_t right) {
+    constexpr int P = Kind::PLANES;
     typename Lanes<2 * P>::uints index;
     for (int lane = 0; lane < 2 * P; lane++) {
         const uint32_t texel = lane < P ? left : right;
-        index[lane] = texel / BLOCK_TEXELS * BLOCK_PARAMETERS + FIRST_WEIGHT + texel % BLOCK_TEXELS;
+        index[lane] = texel / Kind::TEXELS * Kind::PARAMETERS + FIRST_WEIGHT + texel % Kind::TEXELS;
     }
     return index;
 }
 
 // Both texels of a row at once. noises: one for each of the grid's planes. For the inputs' order see Grid::input.
-template <int P, Rounding ROUNDING, bool LEARNED, class Source>
+template <class Kind, Rounding ROUNDING, bool LEARNED, class Source>
 void gather_blocks(const Grid& grid, const Source& source, const Noise* noises, const Corner* corners,
                    long corner_stride, long n, float* inputs, long input_stride) {
+    constexpr int P = Kind::PLANES;
+    constexpr uint32_t TEXELS = Kind::TEXELS;
+    using Format = typename Kind::Format;
     using floats = typename Lanes<2 * P>::floats;
-    constexpr float SCALE = ROUNDING == Rounding::none ? 1 : 1 / 765.0f, SHIFT = ROUNDING == Rounding::none ? 0 : 0.5f;
     const PlaneNoise noise(noises, P);
     for (long s = 0; s < n; s++) {
         const Corner& corner = corners[s * corner_stride];
         const Corner& later = corners[(s + AHEAD < n ? s + AHEAD : s) * corner_stride];
-        source.template ahead_block<P>(later.texel[0]);
-        if (later.texel[3] / BLOCK_TEXELS != later.texel[0] / BLOCK_TEXELS)
-            source.template ahead_block<P>(later.texel[3]);
+        source.template ahead_block<Kind>(later.texel[0]);
+        if (later.texel[3] / TEXELS != later.texel[0] / TEXELS)
+            source.template ahead_block<Kind>(later.texel[3]);
         float* const to = inputs + s * input_stride + grid.column;
-        const bool adjacent = corner.texel[1] == corner.texel[0] + 1 && corner.texel[1] % BLOCK_SIDE;
-        const bool high = corner.texel[2] / BLOCK_TEXELS != corner.texel[0] / BLOCK_TEXELS;
+        const bool adjacent = corner.texel[1] == corner.texel[0] + 1 && corner.texel[1] % Kind::SIDE;
+        const bool high = corner.texel[2] / TEXELS != corner.texel[0] / TEXELS;
         const auto ends_of = [&](uint32_t block) {
-            const auto parameters = [&](int first) {
-                return source.template ends<P, BLOCK_LANES<P>>(block, first);
-            };
-            return block_ends<P, ROUNDING>(parameters, block, noise);
+            const auto parameters = [&](int first) { return source.template ends<Kind, Kind::LANES>(block, first); };
+            return block_ends<Kind, ROUNDING>(parameters, block, noise);
         };
         floats start[BLOCK_FEATURES], span[BLOCK_FEATURES], sum[BLOCK_FEATURES] = {};
         for (int row = 0; row < 2; row++) {
             const uint32_t left = corner.texel[2 * row], right = corner.texel[2 * row + 1];
             if (row == 0 || high) {
-                const Ends<P> ends = ends_of(left / BLOCK_TEXELS);
-                const Ends<P> others = adjacent ? ends : ends_of(right / BLOCK_TEXELS);
+                const Ends<P> ends = ends_of(left / TEXELS);
+                const Ends<P> others = adjacent ? ends : ends_of(right / TEXELS);
                 for (int f = 0; f < BLOCK_FEATURES; f++) {
                     start[f] = joined<P>(ends.start[f], others.start[f]);
                     span[f] = joined<P>(ends.span[f], others.span[f]);
@@ -173,14 +168,15 @@ void gather_blocks(const Grid& grid, const Source& source, const Noise* noises, 
             }
             floats weights;
             if (adjacent)
-                weights = source.template weights<P, 2 * P>(left);
+                weights = source.template weights<Kind, 2 * P>(left);
             else
-                weights = joined<P>(source.template weights<P, P>(left), source.template weights<P, P>(right));
-            const floats codes = weight_codes<ROUNDING, 2 * P>(weights, weight_index<P>(left, right), noise);
+                weights = joined<P>(source.template weights<Kind, P>(left), source.template weights<Kind, P>(right));
+            const floats places = places_of<Format, ROUNDING, 2 * P>(weights, weight_index<Kind>(left, right), noise);
             const floats share = joined<P>(typename Lanes<P>::floats{} + corner.weight(2 * row),
                                            typename Lanes<P>::floats{} + corner.weight(2 * row + 1));
             for (int f = 0; f < BLOCK_FEATURES; f++) {
-                const floats feature = (start[f] + span[f] * codes) * SCALE - SHIFT;
+                floats feature = start[f] + span[f] * places;
+                if (ROUNDING != Rounding::none) feature = Format::of_white(feature) - 0.5f;
                 if (LEARNED)
                     store<2 * P>(to + (row * BLOCK_FEATURES + f) * 2 * P, feature);
                 else
@@ -201,8 +197,8 @@ inline void gather_grid(const Grid& grid, bool quantized, const Source& source, 
         constexpr Rounding ROUNDING = decltype(rounding)::value;
         constexpr bool LEARNED = decltype(learned)::value;
         if constexpr (Kind::BLOCKS)
-            gather_blocks<Kind::PLANES, ROUNDING, LEARNED>(grid, source, noises, corners, corner_stride, n, inputs,
-                                                           input_stride);
+            gather_blocks<Kind, ROUNDING, LEARNED>(grid, source, noises, corners, corner_stride, n, inputs,
+                                                   input_stride);
         else
             gather<Kind::ROW, ROUNDING, LEARNED>(grid, source, *noises, corners, corner_stride, n, inputs,
                                                  input_stride);
@@ -225,14 +221,16 @@ inline void gather_grid(const Grid& grid, bool quantized, const Source& source, 
 
 // The gradient of P blocks' parameters, a row, from that of the features of their texels, see Blocks::SUM. Rounding
 // passes it unchanged; factors are those after rounding, as in blocks.py.
-template <int P, Rounding ROUNDING>
+template <class Kind, Rounding ROUNDING>
 inline void block_gradient(const float* row, uint32_t block, const PlaneNoise& noise, const float* of_texels,
                            float* gradient) {
-    constexpr int W = BLOCK_LANES<P>, TILED = W / P;  // texels in a vector
+    constexpr int P = Kind::PLANES, W = Kind::LANES, TILED = W / P;  // texels in a vector
+    using Format = typename Kind::Format;
     using floats = typename Lanes<W>::floats;
-    constexpr float CODES = ROUNDING == Rounding::none ? 1 : 3, LEVELS = ROUNDING == Rounding::none ? 1 : 255;
+    constexpr bool ROUNDED = ROUNDING != Rounding::none;
+    constexpr float LAST = ROUNDED ? Format::LAST_PLACE : 1, LEVELS = ROUNDED ? 255 : 1;
     const Ends<P> ends =
-        block_ends<P, ROUNDING>([&](int first) { return load<W>(row + first); }, block, noise);
+        block_ends<Kind, ROUNDING>([&](int first) { return load<W>(row + first); }, block, noise);
     floats span[BLOCK_FEATURES], all[BLOCK_FEATURES] = {}, second[BLOCK_FEATURES] = {};
     for (int f = 0; f < BLOCK_FEATURES; f++) {
         float lanes[W];
@@ -240,18 +238,18 @@ inline void block_gradient(const float* row, uint32_t block, const PlaneNoise& n
         span[f] = load<W>(lanes);
     }
     typename Lanes<W>::uints index;
-    for (int lane = 0; lane < W; lane++) index[lane] = block * uint32_t(BLOCK_PARAMETERS) + FIRST_WEIGHT + lane / P;
-    for (int first = 0; first < BLOCK_TEXELS * P; first += W, index += uint32_t(TILED)) {
+    for (int lane = 0; lane < W; lane++) index[lane] = block * uint32_t(Kind::PARAMETERS) + FIRST_WEIGHT + lane / P;
+    for (int first = 0; first < Kind::WEIGHTS; first += W, index += uint32_t(TILED)) {
         const floats share =
-            weight_codes<ROUNDING, W>(load<W>(row + END_LANES * P + first), index, noise) * (1 / CODES);
+            places_of<Format, ROUNDING, W>(load<W>(row + Kind::ENDS + first), index, noise) * (1 / LAST);
         floats of_weights{};
         for (int f = 0; f < BLOCK_FEATURES; f++) {
-            const floats of_texel = load<W>(of_texels + BLOCK_TEXELS * P * f + first);
+            const floats of_texel = load<W>(of_texels + Kind::WEIGHTS * f + first);
             all[f] += of_texel;
             second[f] += of_texel * share;
             of_weights += of_texel * span[f];
         }
-        store<W>(gradient + END_LANES * P + first, of_weights);
+        store<W>(gradient + Kind::ENDS + first, of_weights);
     }
     for (int f = 0; f < 4; f++) {
         typename Lanes<P>::floats of_all{}, of_second{};
@@ -261,12 +259,12 @@ inline void block_gradient(const float* row, uint32_t block, const PlaneNoise& n
     }
 }
 
-template <int P>
+template <class Kind>
 inline void block_gradient(bool quantized, const float* row, uint32_t block, const PlaneNoise& noise,
                            const float* of_texels, float* gradient) {
-    if (!quantized) return block_gradient<P, Rounding::none>(row, block, noise, of_texels, gradient);
-    if (noise.step > 0) return block_gradient<P, Rounding::noisy>(row, block, noise, of_texels, gradient);
-    return block_gradient<P, Rounding::plain>(row, block, noise, of_texels, gradient);
+    if (!quantized) return block_gradient<Kind, Rounding::none>(row, block, noise, of_texels, gradient);
+    if (noise.step > 0) return block_gradient<Kind, Rounding::noisy>(row, block, noise, of_texels, gradient);
+    return block_gradient<Kind, Rounding::plain>(row, block, noise, of_texels, gradient);
 }
 
 }  // namespace nt

@@ -96,19 +96,19 @@ void Evaluation::decode(long n, const float* uv, const float* lod, float* out, b
 }
 
 // Adds a sample's gradient to that of the parameters of the blocks around it.
+template <class Kind>
 void Evaluation::scatter_blocks(int g, const Corner& corner, const float* from, float share, float* to) {
     const Grid& grid = model_.shape.grids[g];
     for (int i = 0; i < 4; i++) {
-        const uint32_t block = corner.texel[i] / BLOCK_TEXELS;
+        const uint32_t block = corner.texel[i] / Kind::TEXELS;
         const float weight = share * (grid.learned ? 1.0f : corner.weight(i));
-        float of_texels[Blocks<1>::SUM] = {}, row[Blocks<1>::ROW], gradient[Blocks<1>::ROW];
+        float of_texels[Kind::SUM] = {}, row[Kind::ROW], gradient[Kind::ROW];
         for (int f = 0; f < BLOCK_FEATURES; f++)
-            of_texels[BLOCK_TEXELS * f + corner.texel[i] % BLOCK_TEXELS] =
-                weight * from[grid.input(i, f)];
-        model_.grids[g].block_row(block, row);
-        block_gradient<1>(model_.shape.quantized, row, block, PlaneNoise(&noise_[g], 1), of_texels, gradient);
-        for (int k = 0; k < BLOCK_PARAMETERS; k++)
-            to[size_t(block) * BLOCK_PARAMETERS + k] += gradient[row_column(grid, 0, k)];
+            of_texels[Kind::WEIGHTS * f + corner.texel[i] % Kind::TEXELS] = weight * from[grid.input(i, f)];
+        model_.grids[g].block_row<Kind>(block, row);
+        block_gradient<Kind>(model_.shape.quantized, row, block, PlaneNoise(&noise_[g], 1), of_texels, gradient);
+        for (int k = 0; k < Kind::PARAMETERS; k++)
+            to[size_t(block) * Kind::PARAMETERS + k] += gradient[row_column(grid, 0, k)];
     }
 }
 
@@ -121,8 +121,11 @@ void Evaluation::scatter(long n, const std::vector<Corner>& corners, const float
         for (long s = 0; s < n; s++) {
             const Corner& corner = corners[s * n_grids + g];
             const float* from = input_gradient_.data() + s * gradient_stride_ + grid.column;
-            if (grid.blocks) {
-                scatter_blocks(int(g), corner, from, share[s], grid_gradients[g]);
+            if (grid.blocks()) {
+                with_kind<1>(grid, [&](auto kind) {
+                    if constexpr (decltype(kind)::BLOCKS)
+                        scatter_blocks<decltype(kind)>(int(g), corner, from, share[s], grid_gradients[g]);
+                });
                 continue;
             }
             for (int i = 0; i < 4; i++) {

@@ -33,6 +33,7 @@ class Evaluation {
     void fill_inputs(long n, const int32_t* lod, const float* lod_value, std::vector<Corner>& corners, float* inputs);
     void prepare_inputs(long n, bool upper);
     void propagate(long n, const float* upstream, bool upper, float* const* grid_gradients, float* weight_gradient);
+    template <class Kind>
     void scatter_blocks(int g, const Corner& corner, const float* from, float share, float* to);
     void scatter(long n, const std::vector<Corner>& corners, const float* share, float* const* grid_gradients);
 

@@ -63,8 +63,8 @@ LevelSearch::LevelSearch(const nt_model& model, const nt_material& material, flo
 int64_t LevelSearch::sweep(int n_threads) {
     std::atomic<int64_t> changed{0};
     std::vector<std::unique_ptr<Searcher>> searchers(n_threads);
-    for (const std::vector<int>& rows : classes(level_.rows()))
-        for (const std::vector<int>& columns : classes(level_.columns()))
+    for (const std::vector<int>& rows : classes(level_.down))
+        for (const std::vector<int>& columns : classes(level_.across))
             run_tasks(n_threads, columns.empty() ? 0 : long(rows.size()), [&](long task, int thread) {
                 auto& searcher = searchers[thread];
                 if (!searcher) searcher = std::make_unique<Searcher>(shape_);
@@ -82,7 +82,7 @@ int64_t LevelSearch::sweep(int n_threads) {
 // The cells of an axis of so many texels that read a column (or row) of units: its own texels, and the one before, if it
 // is not of them.
 std::vector<int> LevelSearch::cells(int unit, int texels) const {
-    const int side = grid_.blocks ? BLOCK_SIDE : 1, first = unit * side;
+    const int side = grid_.side, first = unit * side;
     std::vector<int> found;
     for (int cell = first; cell < std::min(first + side, texels); cell++) found.push_back(cell);
     if (texels > side) found.push_back((first + texels - 1) % texels);

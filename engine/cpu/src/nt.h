@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #define NT_API __attribute__((visibility("default")))
-#define NT_INTERFACE 12 /* to be raised with every change of this file that a caller could notice */
+#define NT_INTERFACE 13 /* to be raised with every change of this file that a caller could notice */
 
 #ifdef __cplusplus
 extern "C" {
@@ -23,7 +23,7 @@ typedef struct nt_grid {
     int32_t n_levels;
     int32_t base_width, base_height; /* of the coarsest level, texels */
     int32_t learned; /* 1: the network interpolates; 0: bilinear */
-    int32_t blocks;  /* 1: BC1 blocks of 22 parameters, see blocks.py; features is 3 and bits 0 then */
+    int32_t block_side;  /* 4: BC1 blocks, 6: ASTC 6x6, see blocks.py; features is 3 and bits 0 then. 0: no blocks */
     int32_t finest_lods; /* LODs, from 0 on, that read the finest level */
 } nt_grid;
 
@@ -111,8 +111,8 @@ NT_API int32_t nt_work(const nt_model* model, int64_t* per_sample);
 NT_API int32_t nt_trainer_create(const nt_model* model, const nt_material* material, const nt_settings* settings,
                                  nt_trainer** trainer);
 NT_API void nt_trainer_destroy(nt_trainer* trainer);
-/* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) or (blocks * 22)
- * floats; moments may be null: zeros. `stamps` (texels or blocks): the iteration that each was last brought up to; null:
+/* Parameters and Adam's moments of grid `index` after `iteration` updates, each (texels * features) or (blocks *
+ * (6 + texels of one)) floats; moments may be null: zeros. `stamps` (texels or blocks): the iteration that each was last brought up to; null:
  * all are at `iteration`. A grid of rate 0 is not trained and has neither: moments are left out, as are older stamps. */
 NT_API void nt_trainer_load_grid(nt_trainer* trainer, int32_t index, int64_t iteration, const float* parameters,
                                  const float* moments1, const float* moments2, const int32_t* stamps);
@@ -174,7 +174,7 @@ NT_API void nt_round_weights(const float* weights, int64_t rows, int64_t inputs,
 #define NT_SEARCH_WEIGHT_FAILURES 3
 #define NT_SEARCH_END_FAILURES 1
 #define NT_SEARCH_REACH 4096
-/* One sweep over a level of a grid of a quantised model, as engine/torch/code_search.py does it; of BC1 blocks, over
+/* One sweep over a level of a grid of a quantised model, as engine/torch/code_search.py does it; of blocks, over
  * `planes` successive grids of one shape at once.
  *
  * channel_weights: per channel. lod_weights: per LOD, of one of its texels. New codes are written to `parameters` as

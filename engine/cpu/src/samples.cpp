@@ -231,7 +231,7 @@ inline void nt_trainer::prefetch_look(long look, long g, uint64_t texel) const {
         for (long byte = 64; byte < grid.bytes; byte += 64) prefetch_to_write(record + byte);
         if (stamp && grid.stamps) prefetch_to_write(grid.stamps + unit);
     };
-    if (grid.unit_texels > 1) {  // two corners reach all blocks but for one sample in 16
+    if (grid.unit_texels > 1) {  // two corners reach all blocks but for one sample in 16 at most
         const size_t first = corner.texel[0] / grid.unit_texels, last = corner.texel[3] / grid.unit_texels;
         prefetch_unit(first, true);
         if (last != first) prefetch_unit(last, true);

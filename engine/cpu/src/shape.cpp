@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <cmath>
 
+#include "block_formats.h"
+
 namespace nt {
 namespace {
 
 bool same_shape(const nt_grid& a, const nt_grid& b) {
     return a.n_levels == b.n_levels && a.base_width == b.base_width && a.base_height == b.base_height &&
-           a.learned == b.learned && a.finest_lods == b.finest_lods;
+           a.learned == b.learned && a.block_side == b.block_side && a.finest_lods == b.finest_lods;
 }
 
 // The largest power of two that is not above n, at most MOST_PLANES.
@@ -32,18 +34,18 @@ Grid make_grid(const nt_grid& spec, int num_lods, int column, int first, int pla
     grid.features = spec.features;
     grid.bits = spec.bits;
     grid.learned = spec.learned != 0;
-    grid.blocks = spec.blocks != 0;
-    grid.unit_texels = grid.blocks ? BLOCK_TEXELS : 1;
-    grid.unit_parameters = grid.blocks ? BLOCK_PARAMETERS : grid.features;
+    grid.side = std::max(spec.block_side, 1);
+    grid.unit_texels = grid.side * grid.side;
+    grid.unit_parameters = grid.blocks() ? FIRST_WEIGHT + grid.unit_texels : grid.features;
     grid.inputs = planes * spec.features * (grid.learned ? 4 : 1);
     grid.column = column;
     grid.n_levels = spec.n_levels;
     int64_t offset = 0;
     for (int level = 0; level < spec.n_levels; level++) {
         const int32_t width = spec.base_width << level, height = spec.base_height << level;
-        const int32_t across = grid.blocks ? (width + BLOCK_SIDE - 1) / BLOCK_SIDE : 0;
-        grid.levels.push_back({width, height, uint32_t(offset), across, rounded_shares});
-        offset += int64_t(grid.levels.back().columns()) * grid.levels.back().rows() * grid.unit_texels;
+        const int32_t across = (width + grid.side - 1) / grid.side, down = (height + grid.side - 1) / grid.side;
+        grid.levels.push_back({width, height, uint32_t(offset), grid.side, across, down, rounded_shares});
+        offset += int64_t(across) * down * grid.unit_texels;
     }
     grid.units = offset / grid.unit_texels;
     for (int lod = 0; lod < num_lods; lod++) {
@@ -100,7 +102,7 @@ Shape::Shape(const nt_model& model, const double* rates)
     int column = 0;
     for (int g = 0; g < model.n_grids; g += grids.back().planes) {
         int planes = 1;
-        while (rates && model.grids[g].blocks && g + planes < model.n_grids && model.grids[g + planes].blocks &&
+        while (rates && model.grids[g].block_side && g + planes < model.n_grids &&
                same_shape(model.grids[g], model.grids[g + planes]) && rates[g] == rates[g + planes])
             planes++;
         planes = whole_lanes(planes);

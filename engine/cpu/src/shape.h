@@ -12,20 +12,15 @@ namespace nt {
 constexpr int PADDED_OUTPUTS = 16;  // of the network
 constexpr int ALIGNMENT = 16;       // of the network's inputs
 
-constexpr int BLOCK_SIDE = 4, BLOCK_TEXELS = 16;
-constexpr int FIRST_WEIGHT = 6, BLOCK_PARAMETERS = FIRST_WEIGHT + BLOCK_TEXELS;  // of a block, see blocks.py
-
 constexpr int MOST_PLANES = 8;  // of a Grid
 constexpr float SHARE_STEPS = 256;  // of quantized/network.py
 
 struct Level {
     int32_t width, height;  // texels
     uint32_t offset;        // texels before it
-    int32_t across;         // blocks in a row; 0: texels are not in blocks
+    int32_t side;           // of a unit, in texels
+    int32_t across, down;   // units
     bool rounded_shares;    // positions between texels are multiples of 1 / SHARE_STEPS
-
-    int32_t columns() const { return across ? across : width; }                                 // of units
-    int32_t rows() const { return across ? (height + BLOCK_SIDE - 1) / BLOCK_SIDE : height; }  // of units
 };
 
 // Parameters come in units, a texel or a block. Texels are numbered unit after unit, level after level.
@@ -33,15 +28,17 @@ struct Grid {
     int first;   // of the model's grids that it stands for
     int planes;  // how many: 1, 2, 4 or MOST_PLANES
     int features, bits;  // of one of them
-    bool learned, blocks;
+    bool learned;
+    int side;  // of a unit, in texels
     int unit_texels, unit_parameters;
     int64_t units;
     int inputs;    // of the network
     int column;    // first of them
+    bool blocks() const { return side > 1; }
     // Which of its inputs is a feature of a corner, of bilinear grids that of all corners together. In blocks the two
     // corners of a row lie side by side, as their weights do.
     int input(int corner, int feature, int plane = 0) const {
-        if (!blocks) return (learned ? corner * features : 0) + feature;
+        if (!blocks()) return (learned ? corner * features : 0) + feature;
         return (learned ? (corner / 2 * features + feature) * 2 + corner % 2 : feature) * planes + plane;
     }
 

@@ -1,10 +1,11 @@
 // Features of grids: the texels around a sample, and their rounded features, from a model or from training records.
-// Those of BC1 blocks are in blocks.h.
+// Those of blocks are in blocks.h.
 #pragma once
 
 #include <cmath>
 #include <type_traits>
 
+#include "block_formats.h"
 #include "random.h"
 #include "shape.h"
 #include "vec.h"
@@ -49,18 +50,25 @@ inline Corner locate_in_image(uint32_t offset, int width, int height, float u, f
             {uint16_t(y.first), uint16_t(y.second)}};
 }
 
-inline Corner locate_exactly(const Level& level, float u, float v) {
-    if (!level.across) return locate_in_image(level.offset, level.width, level.height, u, v);
+template <int SIDE>
+inline Corner locate_in_blocks(const Level& level, float u, float v) {
+    constexpr int TEXELS = SIDE * SIDE;
     const Neighbours x(level.width, u), y(level.height, v);
     const auto row = [&](uint32_t y) {
-        return level.offset + (y / BLOCK_SIDE * level.across) * BLOCK_TEXELS + y % BLOCK_SIDE * BLOCK_SIDE;
+        return level.offset + (y / SIDE * level.across) * TEXELS + y % SIDE * SIDE;
     };
-    const auto column = [](uint32_t x) { return x / BLOCK_SIDE * BLOCK_TEXELS + x % BLOCK_SIDE; };
+    const auto column = [](uint32_t x) { return x / SIDE * TEXELS + x % SIDE; };
     const uint32_t row0 = row(y.first), row1 = row(y.second), column0 = column(x.first), column1 = column(x.second);
     return {{row0 + column0, row0 + column1, row1 + column0, row1 + column1},
             x.share,
             y.share,
-            {uint16_t(y.first / BLOCK_SIDE), uint16_t(y.second / BLOCK_SIDE)}};
+            {uint16_t(y.first / SIDE), uint16_t(y.second / SIDE)}};
+}
+
+inline Corner locate_exactly(const Level& level, float u, float v) {
+    if (level.side == Bc1::SIDE) return locate_in_blocks<Bc1::SIDE>(level, u, v);
+    if (level.side == Astc6x6::SIDE) return locate_in_blocks<Astc6x6::SIDE>(level, u, v);
+    return locate_in_image(level.offset, level.width, level.height, u, v);
 }
 
 // The distance between two texels as a network in whole numbers is given it, so that blends are exact.
@@ -77,28 +85,44 @@ inline Corner locate(const Level& level, float u, float v) {
     return corner;
 }
 
-// Kinds of grids. ROW: floats of a unit in each row of its training record; SUM: of a sum of its gradients.
-template <int FEATURES>
-struct Words {
-    static constexpr int ROW = FEATURES, SUM = FEATURES;
-    static constexpr bool BLOCKS = false;
-    static uint32_t unit(uint32_t texel) { return texel; }
-};
-
-// A block's row: first end point, 0, second end point, 0, weights, each of all planes side by side. Its sum: of R of its
-// texels, then of G, then of B, likewise.
-template <int P>
-struct Blocks {
-    static constexpr int PLANES = P, ROW = 24 * P, SUM = 3 * BLOCK_TEXELS * P;
-    static constexpr bool BLOCKS = true;
-    static uint32_t unit(uint32_t texel) { return texel / BLOCK_TEXELS; }
-};
+// Calls function(Words<features>()) or function(Blocks<format, planes>()), for grids of no more than so many planes.
+template <int MOST = MOST_PLANES, class Function>
+inline void with_kind(const Grid& grid, Function&& function) {
+    const auto with_planes = [&](auto format) {
+        using Format = decltype(format);
+        if constexpr (MOST > 1) {
+            switch (grid.planes) {
+                case 2: return function(Blocks<Format, 2>());
+                case 4: return function(Blocks<Format, 4>());
+                case 8: return function(Blocks<Format, 8>());
+                default: break;
+            }
+        }
+        function(Blocks<Format, 1>());
+    };
+    if (grid.side == Bc1::SIDE) return with_planes(Bc1());
+    if (grid.side == Astc6x6::SIDE) return with_planes(Astc6x6());
+    switch (grid.features) {
+        case 1: function(Words<1>()); break;
+        case 2: function(Words<2>()); break;
+        case 4: function(Words<4>()); break;
+        case 8: function(Words<8>()); break;
+        case 16: function(Words<16>()); break;
+        case 32: function(Words<32>()); break;
+        case 64: function(Words<64>()); break;
+        default: break;
+    }
+}
 
 // Where parameter i of a unit of a plane stands in a row.
 inline int row_column(const Grid& grid, int plane, int i) {
-    return grid.blocks ? (i + (i >= 3) + (i >= FIRST_WEIGHT)) * grid.planes + plane : i;
+    return grid.blocks() ? (i + (i >= BLOCK_FEATURES) + (i >= FIRST_WEIGHT)) * grid.planes + plane : i;
 }
-inline int row_floats(const Grid& grid) { return grid.blocks ? Blocks<1>::ROW * grid.planes : grid.features; }
+inline int row_floats(const Grid& grid) {
+    int floats = 0;
+    with_kind(grid, [&](auto kind) { floats = decltype(kind)::ROW; });
+    return floats;
+}
 
 // Uniform noise of +- half of `step` on each parameter before rounding; step 0: none.
 struct Noise {
@@ -126,24 +150,27 @@ struct Stored {
         return joined_rows<F, COUNT>([&](int i) { return parameters + size_t(texels[i]) * F; });
     }
 
-    // Of a block: its end points as in a row, the weights of a texel and the next, and a whole row.
-    template <int P>
+    // Of a block, of the one plane that a model's grid is: its end points as in a row, the weights of a texel and the
+    // next, and a whole row.
+    template <class Kind>
     void ahead_block(uint32_t) const {}
-    template <int P, int W>
+    template <class Kind, int W>
     typename Lanes<W>::floats ends(uint32_t block, int) const {
-        static_assert(P == 1, "planes of a model are not side by side");
-        const float* p = parameters + size_t(block) * BLOCK_PARAMETERS;
+        static_assert(Kind::PLANES == 1, "planes of a model are not side by side");
+        const float* p = parameters + size_t(block) * Kind::PARAMETERS;
         return Lanes<8>::floats{p[0], p[1], p[2], 0, p[3], p[4], p[5], 0};
     }
-    template <int P, int W>
+    template <class Kind, int W>
     typename Lanes<W>::floats weights(uint32_t texel) const {
-        const size_t block = texel / BLOCK_TEXELS;
-        return load<W>(parameters + block * BLOCK_PARAMETERS + FIRST_WEIGHT + texel % BLOCK_TEXELS);
+        const size_t block = texel / Kind::TEXELS;
+        return load<W>(parameters + block * Kind::PARAMETERS + FIRST_WEIGHT + texel % Kind::TEXELS);
     }
+    template <class Kind>
     void block_row(uint32_t block, float* row) const {
-        store<8>(row, ends<1, 8>(block, 0));
-        const float* weights = parameters + size_t(block) * BLOCK_PARAMETERS + FIRST_WEIGHT;
-        memcpy(row + 8, weights, BLOCK_TEXELS * sizeof *weights);
+        store<8>(row, ends<Kind, 8>(block, 0));
+        const float* weights = parameters + size_t(block) * Kind::PARAMETERS + FIRST_WEIGHT;
+        memcpy(row + Kind::ENDS, weights, Kind::TEXELS * sizeof *weights);
+        for (int i = Kind::ENDS + Kind::TEXELS; i < Kind::ROW; i++) row[i] = 0;
     }
 };
 
@@ -182,23 +209,23 @@ struct Tracked {
         return clamped_lanes<F * COUNT>(row(0) - row(1) * moved, limit);
     }
 
-    template <int P>
+    template <class Kind>
     void ahead_block(uint32_t texel) const {
-        const float* record = records + size_t(texel / BLOCK_TEXELS) * (4 * Blocks<P>::ROW);
-        const float* weights = record + (8 + texel % BLOCK_TEXELS) * P;
-        for (const int row : {0, Blocks<P>::ROW}) {
-            for (int i = 0; i < 8 * P; i += 16) prefetch_next(record + row + i);
+        const float* record = records + size_t(texel / Kind::TEXELS) * (4 * Kind::ROW);
+        const float* weights = record + Kind::ENDS + texel % Kind::TEXELS * Kind::PLANES;
+        for (const int row : {0, Kind::ROW}) {
+            for (int i = 0; i < Kind::ENDS; i += 16) prefetch_next(record + row + i);
             prefetch_next(weights + row);
         }
-        prefetch_next(stamps + texel / BLOCK_TEXELS);
+        prefetch_next(stamps + texel / Kind::TEXELS);
     }
-    template <int P, int W>
+    template <class Kind, int W>
     typename Lanes<W>::floats ends(uint32_t block, int first) const {
-        return fetch<Blocks<P>::ROW, W>(block, first);
+        return fetch<Kind::ROW, W>(block, first);
     }
-    template <int P, int W>
+    template <class Kind, int W>
     typename Lanes<W>::floats weights(uint32_t texel) const {
-        return fetch<Blocks<P>::ROW, W>(texel / BLOCK_TEXELS, int(8 + texel % BLOCK_TEXELS) * P);
+        return fetch<Kind::ROW, W>(texel / Kind::TEXELS, Kind::ENDS + int(texel % Kind::TEXELS) * Kind::PLANES);
     }
 };
 
@@ -223,19 +250,19 @@ struct Still {
             joined_rows<F, COUNT>([&](int i) { return rows + size_t(texels[i]) * F; }), limit);
     }
 
-    template <int P>
+    template <class Kind>
     void ahead_block(uint32_t texel) const {
-        const float* row = rows + size_t(texel / BLOCK_TEXELS) * Blocks<P>::ROW;
-        for (int i = 0; i < 8 * P; i += 16) prefetch_next(row + i);
-        prefetch_next(row + (8 + texel % BLOCK_TEXELS) * P);
+        const float* row = rows + size_t(texel / Kind::TEXELS) * Kind::ROW;
+        for (int i = 0; i < Kind::ENDS; i += 16) prefetch_next(row + i);
+        prefetch_next(row + Kind::ENDS + texel % Kind::TEXELS * Kind::PLANES);
     }
-    template <int P, int W>
+    template <class Kind, int W>
     typename Lanes<W>::floats ends(uint32_t block, int first) const {
-        return fetch<Blocks<P>::ROW, W>(block, first);
+        return fetch<Kind::ROW, W>(block, first);
     }
-    template <int P, int W>
+    template <class Kind, int W>
     typename Lanes<W>::floats weights(uint32_t texel) const {
-        return fetch<Blocks<P>::ROW, W>(texel / BLOCK_TEXELS, int(8 + texel % BLOCK_TEXELS) * P);
+        return fetch<Kind::ROW, W>(texel / Kind::TEXELS, Kind::ENDS + int(texel % Kind::TEXELS) * Kind::PLANES);
     }
 };
 
@@ -345,30 +372,6 @@ void gather(const Grid& grid, const Source& source, const Noise& noise, const Co
                 if (!LEARNED) store<W>(to + first, sum);
             }
         }
-    }
-}
-
-// Calls function(Words<features>()) or function(Blocks<planes>()), for grids of no more than so many planes.
-template <int MOST = MOST_PLANES, class Function>
-inline void with_kind(const Grid& grid, Function&& function) {
-    if constexpr (MOST > 1) {
-        switch (grid.blocks ? grid.planes : 0) {
-            case 2: return function(Blocks<2>());
-            case 4: return function(Blocks<4>());
-            case 8: return function(Blocks<8>());
-            default: break;
-        }
-    }
-    if (grid.blocks) return function(Blocks<1>());
-    switch (grid.features) {
-        case 1: function(Words<1>()); break;
-        case 2: function(Words<2>()); break;
-        case 4: function(Words<4>()); break;
-        case 8: function(Words<8>()); break;
-        case 16: function(Words<16>()); break;
-        case 32: function(Words<32>()); break;
-        case 64: function(Words<64>()); break;
-        default: break;
     }
 }
 

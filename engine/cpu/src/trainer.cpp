@@ -26,9 +26,9 @@ long block_size(long n) {
 // The task of each row of units of a level H texels high. A sample at v touches the texels around v H - 0.5, so samples
 // that touch texel y lie in ((y - 0.5) / H, (y + 1.5) / H); a quarter of a texel on both sides allows for rounding.
 std::vector<uint8_t> tasks_of_rows(const Level& level, int64_t n_bands) {
-    const int64_t texels = level.height, height = level.across ? BLOCK_SIDE : 1;
-    std::vector<uint8_t> tasks(level.rows());
-    for (int64_t row = 0; row < level.rows(); row++) {
+    const int64_t texels = level.height, height = level.side;
+    std::vector<uint8_t> tasks(level.down);
+    for (int64_t row = 0; row < level.down; row++) {
         const int64_t first = row * height, band = first * n_bands / texels;
         const bool own = (4 * first - 3) * n_bands >= 4 * band * texels &&
                          (4 * (first + height) + 3) * n_bands <= 4 * (band + 1) * texels;
@@ -105,7 +105,7 @@ std::vector<std::unique_ptr<nt_trainer::Thread>> nt_trainer::make_threads() cons
         const int64_t touched = std::min<int64_t>(grid.units, 4 * n_looks * settings.batch_size);
         most_touched = std::max(most_touched, touched);
         with_kind(grid, [&](auto kind) {
-            int64_t& most = most_floats[grid.blocks];
+            int64_t& most = most_floats[grid.blocks()];
             most = std::max<int64_t>(most, (touched + 1) * decltype(kind)::SUM);
         });
     }

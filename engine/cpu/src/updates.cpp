@@ -51,7 +51,7 @@ class nt_trainer::Adder {
                     store<P>(both[f] + side * P, load<P>(from + (learned_ ? side * P : 0)) * share);
                 }
             }
-            if (right == left + 1 && right % BLOCK_SIDE) {
+            if (right == left + 1 && right % Kind::SIDE) {
                 add_texels<2 * P>(left, both[0]);
             } else {
                 add_texels<P>(left, both[0]);
@@ -94,8 +94,8 @@ class nt_trainer::Adder {
     template <int W>
     void add_texels(uint32_t texel, const float* values) {
         constexpr int P = Kind::PLANES;
-        float* to = sum_of(Kind::unit(texel)).values + texel % BLOCK_TEXELS * P;
-        for (int f = 0; f < BLOCK_FEATURES; f++, to += BLOCK_TEXELS * P)
+        float* to = sum_of(Kind::unit(texel)).values + texel % Kind::TEXELS * P;
+        for (int f = 0; f < BLOCK_FEATURES; f++, to += Kind::WEIGHTS)
             store<W>(to, load<W>(to) + load<W>(values + f * 2 * P));
     }
 
@@ -240,7 +240,7 @@ inline void nt_trainer::update_touched(int g, Thread& thread) {
         float* gradient = thread.sums<Kind>() + i * Kind::SUM;
         float* record = visit(i);
         if constexpr (Kind::BLOCKS) {
-            update_block<Kind::PLANES>(record, touched.unit, shape.quantized, noise, gradient, follow, step);
+            update_block<Kind>(record, touched.unit, shape.quantized, noise, gradient, follow, step);
             std::fill(gradient, gradient + Kind::SUM, 0.0f);
         } else
             update_record<ROW>(record, gradient, follow, step);

@@ -1,4 +1,4 @@
-"""Launches of the kernels of grids of BC1 blocks."""
+"""Launches of the kernels of grids of blocks."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 import torch
 from torchtyping import TensorType
 
-from blocks import BLOCK_PARAMETERS, TEXELS, border_groups
+from blocks import border_groups
 from engine.cuda.buffers import GridBuffers
 from engine.cuda.library import Launch, load
 from engine.cuda.plan import CENTRES, SamplePositions, power_of_two
 from model import _texel_in_level
 from shape import GridSpec
 
-# Work of one program: blocks of the gradient kernel and of the one that brings borders up to date, groups of texels of
-# the one that ties them.
-GRADIENT_UNITS, BORDER_BLOCKS, TIED_GROUPS = 32, 16, 64
+# Work of one program: texels of the gradient kernel, parameters of the one that brings borders up to date, groups of
+# texels of the one that ties them. A block's texels and parameters count as the next power of two.
+GRADIENT_TEXELS, BORDER_PARAMETERS, TIED_GROUPS = 512, 512, 64
 
 Groups = TensorType["groups", 4]
 
@@ -34,17 +34,19 @@ def gradient_launch(
         positions: where these samples are.
     """
     touched = batch is not None
+    block = grid.grid.block
+    units = GRADIENT_TEXELS // power_of_two(block.texels)
     threads, count = (4 * batch * positions.looks, batch) if touched else (grid.grid.n_units, grid.grid.n_units)
     arguments = {
         **arguments, "count": count, "parameters": grid.parameters, "stamps": grid.stamps, "distance": grid.distance,
         "by_texel": grid.scattered, "gradients": grid.gradient,
     }  # fmt: skip
     constants = {
-        "GRID": index, "TABLE": arguments["table"].shape[1], "TOUCHED": touched, "LAZY": grid.lazy,
-        "QUANTIZED": quantized, "FIXED_POINT": grid.scattered_point, "UNITS": GRADIENT_UNITS,
+        "GRID": index, "SIDE": block.side, "TABLE": arguments["table"].shape[1], "TOUCHED": touched,
+        "LAZY": grid.lazy, "QUANTIZED": quantized, "FIXED_POINT": grid.scattered_point, "UNITS": units,
         "POSITIONS": positions.constant,
     }  # fmt: skip
-    return Launch(load().blocks.gradient_kernel, (-(-threads // GRADIENT_UNITS),), arguments, constants)
+    return Launch(load().blocks.gradient_kernel, (-(-threads // units),), arguments, constants)
 
 
 def tie_launches(
@@ -59,18 +61,20 @@ def tie_launches(
     groups = tied_texels(grid.grid, levels).to(grid.parameters.device)
     if not len(groups):
         return []
-    kernels, launches = load().blocks, []
+    kernels, launches, block = load().blocks, [], grid.grid.block
     if grid.lazy:
-        listed = (groups[groups >= 0] // TEXELS).unique()
+        listed = (groups[groups >= 0] // block.texels).unique()
         given = {name: value for name, value in arguments.items() if name != "strength"}
-        constants = {**constants, "UNIT": power_of_two(constants["F"]), "TEXELS": BORDER_BLOCKS}
-        launches.append(Launch(kernels.listed_kernel, (-(-len(listed) // BORDER_BLOCKS),),
+        unit = power_of_two(block.parameters)
+        at_a_time = BORDER_PARAMETERS // unit
+        constants = {**constants, "UNIT": unit, "TEXELS": at_a_time}
+        launches.append(Launch(kernels.listed_kernel, (-(-len(listed) // at_a_time),),
                                {**given, "count": len(listed), "listed": listed}, constants))  # fmt: skip
     given = {name: arguments[name] for name in ("progress", "interval", "strength", "records")}
-    stride = BLOCK_PARAMETERS * (2 if grid.lazy else 1)
+    stride = block.parameters * (2 if grid.lazy else 1)
     launches.append(Launch(kernels.tie_kernel, (-(-len(groups) // TIED_GROUPS),),
                            {**given, "count": len(groups), "groups": groups},
-                           {"STRIDE": stride, "GROUPS": TIED_GROUPS}))  # fmt: skip
+                           {"SIDE": block.side, "STRIDE": stride, "GROUPS": TIED_GROUPS}))  # fmt: skip
     return launches
 
 

@@ -51,10 +51,11 @@ def test_in_the_interpreter():
 # --- compiled ahead of time -------------------------------------------------------------------------------------------
 
 
-# two planes in a stack and one by itself
+# two planes in a stack and one by itself, in blocks of another kind
 SMALL_BLOCKS = [{"max_resolution": 64, "storage": "bc1", "interpolation": "learned"}] * 2 + [
-    {"max_resolution": 20, "n_levels": 1, "storage": "bc1"}
+    {"max_resolution": 20, "n_levels": 1, "storage": "astc6x6"}
 ]
+OTHER_BLOCKS = {"bc1": "astc6x6", "astc6x6": "bc1"}
 
 
 @pytest.fixture
@@ -110,7 +111,8 @@ def test_kernels_of_filtered_positions_compile(form, target, compiled):
     """Those of linear grids, which read two LODs, keep to the registers of those at texel centres."""
     values = {**compiled.FORMS["reference 1x16"], "positions": "filtered"}
     if form == "blocks":
-        values["hash_grid_configs"] = [{**plane, "interpolation": "linear"} for plane in SMALL_BLOCKS]
+        values["hash_grid_configs"] = [{**plane, "interpolation": "linear", "storage": OTHER_BLOCKS[plane["storage"]]}
+                                       for plane in SMALL_BLOCKS]  # fmt: skip
     launches = [launch for launch in compiled.launches_of(values)
                 if launch.constants.get("POSITIONS", CENTRES.constant) != CENTRES.constant]  # fmt: skip
     names = ["step_kernel", *["gradient_kernel"] * 3, *["touched_kernel"] * 2]
@@ -350,7 +352,7 @@ def test_columns_of_blocks():
     for at, of_plane in ((3, 0), (15, 4)):
         wanted = [others.column + 8 * corner + of_plane + f for corner in range(4) for f in range(3)]
         assert plan.input_map[at : at + 12].tolist() == wanted
-    assert plan.constants["GRIDS"][:6] == (4, 0, 0, 0, 1, 0) and plan.constants["GRIDS"][6:] == (8, 0, 1, 0, 1, 1)
+    assert plan.constants["GRIDS"] == (4, 0, 0, 0, 1, 0, 4, 8, 0, 1, 0, 1, 1, 4)
 
 
 def test_packed_weights():

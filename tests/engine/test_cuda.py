@@ -19,11 +19,12 @@ from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
 from engine.cuda.block_size import BLOCKS, block_size
 from engine.cuda.compiled import signature_of
-from engine.cuda.plan import CENTRES, KernelPlan, SamplePositions, Unsupported
+from engine.cuda.plan import CENTRES, KernelPlan, SamplePositions, Unsupported, touched_units
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
 from model import build_model
+from shape import GridSpec
 from tests.support.engine_cases import CPU, material_of
 from tests.support.kernel_cases import assert_close, make_model
 from tests.support.runs import ROOT, process, refusal_line, save_maps
@@ -341,6 +342,15 @@ def test_grids_of_blocks_of_one_shape_make_stacks():
     assert [(s.start, len(s)) for s in stacks] == [(0, 2), (2, 1), (3, 1), (4, 1), (5, 1), (6, 4), (10, 2), (12, 1)]
     lazy, moves = (True,) + (False,) * 12, (True,) * 11 + (False,) * 2
     assert [len(s) for s in KernelPlan(model, lazy, moves).stacks] == [1, 2, 1, 1, 1, 4, 1, 2]
+
+
+def test_touched_blocks():
+    """Of all places in a grid of whole blocks, those whose texels lie in one, two or four of them."""
+    for storage, bits, side in (("bc1", 4, 4), ("astc6x6", 6, 6)):
+        x = range(5 * side)
+        blocks = len([(left, right) for left in x for right in {left // side, (left + 1) % len(x) // side}])
+        assert touched_units(GridSpec(len(x), 1, 0, bits, "linear", storage)) == pytest.approx((blocks / len(x)) ** 2)
+    assert touched_units(GridSpec(20, 1, 4, 16)) == 4
 
 
 def test_columns_of_blocks():

@@ -18,7 +18,7 @@ from maps.record import MapRecord, MaterialRecord
 from model import NeuralTexture
 from shaders.export import shader_source, texture_names
 from shaders.weights import ELEMENTS, chosen_type, weight_bytes
-from shape import BC1_BITS, DecoderSpec, GridSpec
+from shape import BLOCKS, DecoderSpec, GridSpec
 from tests.support import reference
 from tests.support.shader_hosts import Job
 
@@ -148,7 +148,7 @@ def stored_model(model: NeuralTexture, weight_type: str) -> NeuralTexture:
 
 
 def bc1(side: int | tuple[int, int], levels: int, interpolation: str = "linear") -> GridSpec:
-    return GridSpec(side, levels, *BC1_BITS, interpolation, "bc1")
+    return GridSpec(side, levels, *BLOCKS["bc1"].bits, interpolation, "bc1")
 
 
 def uploads(payload: bytes, as_blocks: bool) -> list[np.ndarray]:

@@ -133,6 +133,7 @@ _COARSE = {"max_resolution": 45, "n_levels": 1, "quantize_bits": 4, "save_bits":
 _LEARNED = {"hash_grid_configs": [_FINE, _COARSE], "activation": "hard_swish"}
 _HALF, _QUARTER = ({"max_resolution": side, "storage": "bc1"} for side in (256, 128))
 _PLANES = [_HALF, _HALF, _QUARTER, _QUARTER]
+_ASTC_PLANES = [{**plane, "storage": "astc6x6"} for plane in _PLANES]
 _LEARNED_PLANES = [{**_HALF, "interpolation": "learned"}] * 2 + [_QUARTER] * 2
 # the default forms, and small versions of those that --bpp 5 chooses at 4096 x 4096
 FORMS: dict[str, dict[str, Any]] = {
@@ -144,6 +145,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "learned 2x128": {**_LEARNED, "n_neurons": 128},
     "blocks 2x64": {**_LEARNED, "hash_grid_configs": _PLANES},
     "learned blocks 2x64": {**_LEARNED, "hash_grid_configs": _LEARNED_PLANES},
+    "ASTC blocks 2x64": {**_LEARNED, "hash_grid_configs": _ASTC_PLANES},
     "filtered 2x64": {"positions": "filtered"},
     "filtered learned 2x64": {**_LEARNED, "positions": "filtered"},
     "filtered blocks 2x64": {**_LEARNED, "hash_grid_configs": _PLANES, "positions": "filtered"},

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-import blocks
 from bench import ablation_work
 from bench.ablation_blocks import EncodedAfter, encode_level
 from bench.ablation_variants import OURS, OURS_TORCH, VARIANTS, bc1_planes, recipe
+from blocks import BC1
 from configs import make_config
 from describe.numpy_decoder import block_features
 from engine.errors import KernelsUnavailable
+from formats import bc1
 from formats.block_textures import grid_blocks
 
 needs_encoder = pytest.mark.skipif(
@@ -47,10 +48,10 @@ def test_encoded_blocks_are_near_the_features():
         place = np.arange(side * side).reshape(side, side, 1) / max(side * side - 1, 1)
         level = (place * [0.8, -0.6, 0.3] - [0.4, -0.3, 0.1]).astype(np.float32)
         coded = encode_level(level)
-        assert coded.shape == ((-(-side // 4)) ** 2, blocks.BLOCK_BYTES)
-        assert np.abs(block_features(*blocks.split_blocks(coded), (side, side)) - level).max() < 0.06
+        assert coded.shape == ((-(-side // 4)) ** 2, BC1.bytes)
+        assert np.abs(block_features(BC1, *bc1.split(coded), (side, side)) - level).max() < 0.06
     flat = encode_level(np.full((4, 4, 3), 0.5, np.float32))
-    assert np.abs(block_features(*blocks.split_blocks(flat), (4, 4)) - 0.5).max() < 1e-6
+    assert np.abs(block_features(BC1, *bc1.split(flat), (4, 4)) - 0.5).max() < 1e-6
 
 
 @needs_encoder
@@ -68,7 +69,7 @@ def test_planes_that_are_encoded_afterwards(make_material, config):
     # the features of a plane are those of its three grids, as far as blocks can tell them
     for plane, grid in enumerate(engine.model.grids):
         blocks_of = grid_blocks(engine.model, plane, grid.n_levels)[0]
-        decoded = block_features(*blocks.split_blocks(blocks_of), grid.size)
+        decoded = block_features(BC1, *bc1.split(blocks_of), grid.size)
         trained = torch.cat([free.level(3 * plane + c, grid.n_levels - 1) for c in range(3)], dim=2).detach().numpy()
         other = np.roll(trained, 1, axis=2)
         assert np.abs(decoded - trained).mean() < np.abs(decoded - other).mean()

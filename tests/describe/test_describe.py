@@ -213,7 +213,7 @@ def test_any_dds_is_told_by_its_header(tmp_path):
     assert (info.width, info.height, info.mips, info.format) == (5, 3, 3, "BC7_UNORM_SRGB")
     assert info.bytes == info.expected_bytes == 148 + 64
     assert "BC7_UNORM_SRGB, 5 x 3, 3 mips" in "\n".join(describe_folder(tmp_path).lines)
-    assert info.counts_mips and info.dx10
+    assert info.counts_mips and info.header == "DX10 header"
     payload = bytearray((tmp_path / "colour.dds").read_bytes())
     payload[128:132] = struct.pack("<I", 10)
     (tmp_path / "colour.dds").write_bytes(payload)

@@ -119,12 +119,12 @@ def test_targets_are_the_filtered_source(width, height, bits, blended):
 
 # --- features and gradients between LODs -----------------------------------------------------------------------------
 
-PLANE = (10, 2, 0, 4, "linear", "bc1")
+PLANE, ASTC = (10, 2, 0, 4, "linear", "bc1"), (8, 2, 0, 6, "linear", "astc6x6")
 SHAPES = {
     "words": lambda: make_model((12, 3, 4, 32), (5, 1, 8, 16), lods=5, texel_frequencies=2),
     "floats": lambda: make_model((8, 2, 4, 16), quantized=False, layers=2),
     "no layers": lambda: make_model((1, 1, 4, 32), (6, 2, 8, 8), lods=2, layers=0, seamless=False),
-    "blocks": lambda: make_model(PLANE, PLANE, (5, 1, 0, 4, "linear", "bc1"), (4, 2, 8, 32), texel_frequencies=1),
+    "blocks": lambda: make_model(PLANE, PLANE, ASTC, (4, 2, 8, 32), texel_frequencies=1),
 }
 
 
@@ -134,7 +134,7 @@ def between(model, n=70):
     return uv, lod.clamp(0, model.num_lods - 1)
 
 
-@pytest.mark.parametrize("grids", [[(12, 3, 4, 32), (5, 1, 8, 16)], [PLANE, PLANE, (5, 1, 0, 4, "linear", "bc1")]],
+@pytest.mark.parametrize("grids", [[(12, 3, 4, 32), (5, 1, 8, 16)], [PLANE, PLANE, ASTC]],
                          ids=["words", "blocks"])  # fmt: skip
 def test_inputs_are_blended(grids):
     """Noisy rounded features and texel waves of both LODs; the LOD itself is one number."""
@@ -221,16 +221,25 @@ def test_the_self_check_knows_what_is_wrong(name, monkeypatch):
 
 # --- whole steps ------------------------------------------------------------------------------------------------------
 
+CASES = {
+    **FILTERED_CASES,
+    "filtered ASTC blocks": (
+        material_of,
+        {**FILTERED, "hash_grid_configs": [{"max_resolution": side, "n_levels": 2, "storage": "astc6x6"}
+                                           for side in (14, 10)], "wrap_interval": 2},
+    ),
+}  # fmt: skip
 STEPS = {  # and whether grids are lazy
     "filtered": False, "filtered, 16 bits first": False, "filtered, texel waves": True, "filtered blocks": False,
     "filtered, learned in bands": True, "filtered learned blocks": True, "filtered 3x1": True,
+    "filtered ASTC blocks": False,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", STEPS)
 def test_a_few_steps_equal_the_reference(name):
     """Seen (November 2026) of all FILTERED_CASES, each with dense and with lazy grids: losses 2e-7 apart."""
-    make, values = FILTERED_CASES[name]
+    make, values = CASES[name]
     values = {**values, **SMALL, "n_hidden_layers": 0}
     engine, reference = cuda_engine_of(make(), STEPS[name], **values), engine_of(TorchEngine, make(), **values)
     for n in (1, 1):
@@ -244,8 +253,9 @@ RARE = {**FILTERED, "batch_size": 6, "max_iter": 60, "wrap_interval": 3, "gpu_pr
 
 
 @pytest.mark.parametrize("grid", [{"max_resolution": 32, "n_levels": 3, "quantize_bits": 4, "save_bits": 16},
-                                  {"max_resolution": 48, "n_levels": 3, "storage": "bc1"}],
-                         ids=["words", "blocks"])  # fmt: skip
+                                  {"max_resolution": 48, "n_levels": 3, "storage": "bc1"},
+                                  {"max_resolution": 56, "n_levels": 3, "storage": "astc6x6"}],
+                         ids=["words", "blocks", "ASTC blocks"])  # fmt: skip
 def test_texels_that_are_rarely_seen(grid, monkeypatch):
     """Lazy texels and blocks of both LODs follow Adam from afar, past two sweeps."""
     monkeypatch.setattr(cuda_engine, "SWEEP_INTERVAL", 3)

@@ -19,11 +19,12 @@ from engine.create import create_decoder, create_engine
 from engine.cuda import decoder, library
 from engine.cuda.block_size import BLOCKS, block_size
 from engine.cuda.compiled import signature_of
-from engine.cuda.plan import CENTRES, KernelPlan, SamplePositions, Unsupported
+from engine.cuda.plan import CENTRES, KernelPlan, SamplePositions, Unsupported, touched_units
 from engine.errors import KernelsUnavailable
 from engine.schedule import Schedule
 from engine.torch.engine import TorchEngine
 from model import build_model
+from shape import GridSpec
 from tests.support.engine_cases import CPU, material_of
 from tests.support.kernel_cases import assert_close, make_model
 from tests.support.runs import ROOT, process, refusal_line, save_maps
@@ -51,10 +52,11 @@ def test_in_the_interpreter():
 # --- compiled ahead of time -------------------------------------------------------------------------------------------
 
 
-# two planes in a stack and one by itself
+# two planes in a stack and one by itself, in blocks of another kind
 SMALL_BLOCKS = [{"max_resolution": 64, "storage": "bc1", "interpolation": "learned"}] * 2 + [
-    {"max_resolution": 20, "n_levels": 1, "storage": "bc1"}
+    {"max_resolution": 20, "n_levels": 1, "storage": "astc6x6"}
 ]
+OTHER_BLOCKS = {"bc1": "astc6x6", "astc6x6": "bc1"}
 
 
 @pytest.fixture
@@ -110,7 +112,8 @@ def test_kernels_of_filtered_positions_compile(form, target, compiled):
     """Those of linear grids, which read two LODs, keep to the registers of those at texel centres."""
     values = {**compiled.FORMS["reference 1x16"], "positions": "filtered"}
     if form == "blocks":
-        values["hash_grid_configs"] = [{**plane, "interpolation": "linear"} for plane in SMALL_BLOCKS]
+        values["hash_grid_configs"] = [{**plane, "interpolation": "linear", "storage": OTHER_BLOCKS[plane["storage"]]}
+                                       for plane in SMALL_BLOCKS]  # fmt: skip
     launches = [launch for launch in compiled.launches_of(values)
                 if launch.constants.get("POSITIONS", CENTRES.constant) != CENTRES.constant]  # fmt: skip
     names = ["step_kernel", *["gradient_kernel"] * 3, *["touched_kernel"] * 2]
@@ -341,6 +344,15 @@ def test_grids_of_blocks_of_one_shape_make_stacks():
     assert [len(s) for s in KernelPlan(model, lazy, moves).stacks] == [1, 2, 1, 1, 1, 4, 1, 2]
 
 
+def test_touched_blocks():
+    """Of all places in a grid of whole blocks, those whose texels lie in one, two or four of them."""
+    for storage, bits, side in (("bc1", 4, 4), ("astc6x6", 6, 6)):
+        x = range(5 * side)
+        blocks = len([(left, right) for left in x for right in {left // side, (left + 1) % len(x) // side}])
+        assert touched_units(GridSpec(len(x), 1, 0, bits, "linear", storage)) == pytest.approx((blocks / len(x)) ** 2)
+    assert touched_units(GridSpec(20, 1, 4, 16)) == 4
+
+
 def test_columns_of_blocks():
     """A texel of a plane has three inputs and a column of zeros; corners, then planes, then features."""
     plan = KernelPlan(make_model(PLANE, OTHER, OTHER, frequencies=0))
@@ -350,7 +362,7 @@ def test_columns_of_blocks():
     for at, of_plane in ((3, 0), (15, 4)):
         wanted = [others.column + 8 * corner + of_plane + f for corner in range(4) for f in range(3)]
         assert plan.input_map[at : at + 12].tolist() == wanted
-    assert plan.constants["GRIDS"][:6] == (4, 0, 0, 0, 1, 0) and plan.constants["GRIDS"][6:] == (8, 0, 1, 0, 1, 1)
+    assert plan.constants["GRIDS"] == (4, 0, 0, 0, 1, 0, 4, 8, 0, 1, 0, 1, 1, 4)
 
 
 def test_packed_weights():

@@ -39,6 +39,10 @@ REAL = {"batch_size": 8192, "n_neurons": 64, "n_hidden_layers": 2, "n_frequencie
 HALF, QUARTER = ({"max_resolution": side, "storage": "bc1"} for side in (256, 128))
 BLOCKS = {**REAL, "hash_grid_configs": [{**HALF, "interpolation": "learned"}] * 2 + [QUARTER] * 2,
           "grid_learning_rate": 0.02}  # fmt: skip
+ASTC_BLOCKS = {
+    **BLOCKS,
+    "hash_grid_configs": [{**plane, "storage": "astc6x6"} for plane in BLOCKS["hash_grid_configs"]],
+}
 FILTERED = {  # words that are blended between LODs, learned ones, which are not, and blocks
     "words": {**REAL, "positions": "filtered", "hash_grid_configs": [{**REAL["hash_grid_configs"][0],
                                                                       "interpolation": "linear"}]},
@@ -100,7 +104,7 @@ def test_decoding(interpolation):
 
 
 def test_decoding_blocks():
-    model = make_model(*[(48, 5, 0, 4, "learned", "bc1")] * 2, (20, 1, 0, 4, "linear", "bc1"), lods=9).to(GPU)
+    model = make_model(*[(48, 5, 0, 4, "learned", "bc1")] * 2, (20, 1, 0, 6, "linear", "astc6x6"), lods=9).to(GPU)
     assert_close(decode_lod(model, 0, 400, 130), model.decode(0, 400, 130), 2e-5)
     uv, lod = (value.to(GPU) for value in samples(5000, 9))
     assert_close(decode_samples(model, uv, lod), model(uv, lod), 2e-5)
@@ -117,9 +121,10 @@ def test_steps_equal_the_reference(lazy, batch):
         assert engine.step(1) == pytest.approx(reference.step(1), rel=1e-5 if iteration < 5 else 1e-3)
 
 
+@pytest.mark.parametrize("form", [BLOCKS, ASTC_BLOCKS], ids=["bc1", "astc6x6"])
 @pytest.mark.parametrize("lazy", [False, True])
-def test_steps_of_blocks_equal_the_reference(lazy):
-    values = {**BLOCKS, "gpu_precision": "float32"}
+def test_steps_of_blocks_equal_the_reference(lazy, form):
+    values = {**form, "gpu_precision": "float32"}
     engine = engine_on(CudaEngine, material_of(512, 300), lazy=(lazy,) * 4, **values)
     reference = engine_on(TorchEngine, material_of(512, 300), **values)
     check_engine(engine)
@@ -174,8 +179,10 @@ def test_a_graph_is_the_same_as_its_kernels(monkeypatch):
     assert differences(*runs) == []
 
 
-@pytest.mark.parametrize("form", [REAL, BLOCKS, *FILTERED.values()],
-                         ids=["packed", "blocks", *(f"filtered {name}" for name in FILTERED)])  # fmt: skip
+@pytest.mark.parametrize(
+    "form", [REAL, BLOCKS, ASTC_BLOCKS, *FILTERED.values()],
+    ids=["packed", "blocks", "ASTC blocks", *(f"filtered {name}" for name in FILTERED)],
+)  # fmt: skip
 def test_deterministic_runs_are_equal(form):
     values = {**form, "deterministic": True}
     runs = []

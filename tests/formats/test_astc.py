@@ -7,6 +7,7 @@ import torch
 import blocks
 import export
 from common.errors import run_command
+from formats import bc1 as bc1_file
 from formats.astc import BLOCK_BYTES, blocks_from_bc1
 from formats.textures import write_export
 from shape import DecoderSpec, GridSpec
@@ -25,26 +26,27 @@ LARGEST_ERROR = (255 * (1 / 3 - 21 / 64) + 0.5) * STEP
 
 def random_parameters() -> blocks.Parameters:
     """Blocks with end points in any order, and some whose end points are equal."""
-    parameters = torch.rand(ACROSS**2, blocks.BLOCK_PARAMETERS, generator=torch.Generator().manual_seed(0)) - 0.5
+    parameters = torch.rand(ACROSS**2, blocks.BC1.parameters, generator=torch.Generator().manual_seed(0)) - 0.5
     parameters[:8, blocks.FEATURES : blocks.WEIGHT] = parameters[:8, : blocks.FEATURES]
     return parameters
 
 
 def decoded(astc: np.ndarray) -> np.ndarray:
     """RGBA of each texel of each block, (blocks, 16, 4) in 0..1."""
-    side = ACROSS * blocks.SIDE
+    side = ACROSS * blocks.BC1.side
     bgra = np.frombuffer(texture2ddecoder.decode_astc(astc.tobytes(), side, side, 4, 4), np.uint8)
-    texels = bgra.reshape(ACROSS, blocks.SIDE, ACROSS, blocks.SIDE, 4).transpose(0, 2, 1, 3, 4)
-    return texels.reshape(-1, blocks.TEXELS, 4)[..., [2, 1, 0, 3]] * STEP
+    texels = bgra.reshape(ACROSS, blocks.BC1.side, ACROSS, blocks.BC1.side, 4).transpose(0, 2, 1, 3, 4)
+    return texels.reshape(-1, blocks.BC1.texels, 4)[..., [2, 1, 0, 3]] * STEP
 
 
 def test_an_independent_decoder_reads_the_features():
     parameters = random_parameters()
-    astc = blocks_from_bc1(blocks.encode_blocks(parameters))
+    astc = blocks_from_bc1(bc1_file.encode(parameters))
     assert astc.shape == (ACROSS**2, BLOCK_BYTES)
     texels = decoded(astc)
-    places = [torch.full((len(parameters),), place) for place in range(blocks.TEXELS)]
-    wanted = torch.stack([blocks.block_features(parameters, place) for place in places], dim=1).numpy() + 0.5
+    places = [torch.full((len(parameters),), place) for place in range(blocks.BC1.texels)]
+    features = [blocks.block_features(blocks.BC1, parameters, place) for place in places]
+    wanted = torch.stack(features, dim=1).numpy() + 0.5
     assert np.abs(texels[..., :3] - wanted).max() < LARGEST_ERROR + 1e-6
     assert (texels[..., 3] == 1).all()
 
@@ -52,8 +54,8 @@ def test_an_independent_decoder_reads_the_features():
 def test_end_points_are_exact():
     parameters = random_parameters()
     parameters[:, blocks.WEIGHT :] = (parameters[:, blocks.WEIGHT :] > 0).float() - 0.5  # places 0 and 1
-    bc1 = blocks.encode_blocks(parameters)
-    side = ACROSS * blocks.SIDE
+    bc1 = bc1_file.encode(parameters)
+    side = ACROSS * blocks.BC1.side
     bgra = np.frombuffer(texture2ddecoder.decode_bc1(bc1.tobytes(), side, side), np.uint8)
     wanted = bgra.reshape(ACROSS, 4, ACROSS, 4, 4).transpose(0, 2, 1, 3, 4).reshape(-1, 16, 4)[..., 2::-1] * STEP
     assert np.abs(decoded(blocks_from_bc1(bc1))[..., :3] - wanted).max() < 1e-9

@@ -15,9 +15,9 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from blocks import encode_blocks
 from common.errors import UserError
 from common.files import sha256_of
+from formats.bc1 import encode
 from formats.dds import Texture, encode_dds
 from formats.export import save_images
 from formats.manifest import MANIFEST, NETWORK
@@ -228,7 +228,7 @@ def leaves(value, path=()):
 def stored(model: NeuralTexture, index: int) -> list:
     """The codes or the blocks of a grid."""
     if model.grids[index].compressed:
-        return encode_blocks(model.grid_parameters[index].detach().view(-1, 22)).tolist()
+        return encode(model.grid_parameters[index].detach().view(-1, 22)).tolist()
     return model.codes(index).tolist()
 
 

@@ -13,9 +13,9 @@ import torch
 
 from common.errors import UserError
 from dataset import Material
-from formats.block_textures import blocks_from_texture, grid_blocks, load_blocks
-from formats.dds import HEADER_BYTES, read_block_dds, read_dds, read_dds_info
-from formats.dds_layouts import BC1, LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
+from formats.block_textures import grid_blocks, load_blocks, read_blocks
+from formats.dds import HEADER_BYTES, read_dds, read_dds_info
+from formats.dds_layouts import LAYOUTS, codes_from_textures, grid_file_names, grid_format, layout_problem
 from formats.ktx2 import ktx2_from_dds
 from formats.textures import encoded_grids, write_export
 from model import NeuralTexture
@@ -68,7 +68,7 @@ class DdsReader(Reader):
         if rng.random() < 0.5:
             grid = rng.choice(self.seeds)[0]
         if grid.compressed:
-            levels = blocks_from_texture(grid, read_block_dds(path, BC1), str(path))
+            levels = read_blocks(path, grid)
             load_blocks(NeuralTexture([grid], DecoderSpec(2, 16, 1), 3), 0, levels, str(path))
         else:
             self.read_codes(grid, rng.choice(LAYOUTS) if rng.random() < 0.3 else layout, path)
@@ -153,7 +153,7 @@ class BlockReader(Reader):
         four_colours = (first > second) | ((first == second) & (trained[:, 4:] == 0).all(axis=1))
         whole = len(payload) == HEADER_BYTES + 8 * (grid.stored_texels // 16)
         try:
-            levels = blocks_from_texture(grid, read_block_dds(path, BC1), str(path))
+            levels = read_blocks(path, grid)
             load_blocks(model, 0, levels, str(path))
         except UserError as error:
             if whole and four_colours.all() and not damaged_header:

@@ -38,7 +38,7 @@ function staged(mesh, { left = 0, top = 0, right = 1, bottom = 1 } = {}) {
 }
 
 window.kit = {
-    works: renderer !== null, THREE, neural, preamble, voidAndCluster, renderer, meshes, staged, bytesOf,
+    works: renderer !== null, THREE, neural, preamble, voidAndCluster, renderer, meshes, staged, bytesOf, textOf,
 
     get model() { return model; },
 

@@ -22,6 +22,11 @@ PARTS = {  # expression -> the maps that it shows, and their first channels
     "vec4( ntPixel.emissive, ntPixel.occlusion )": {"emissive": 0, "occlusion": 3},
     "vec4( ntPixel.metallic )": {"metallic": 0},
 }
+ASTC = "WEBGL_compressed_texture_astc"
+WITHOUT = """(extension) => {
+    const { extensions } = kit.renderer, { has } = extensions;
+    extensions.has = (name) => name !== extension && has(name);
+}"""
 
 
 def scene(name: str, **options) -> Gltf:
@@ -46,7 +51,7 @@ def test_the_module_of_decoders_is_up_to_date(capsys):
     assert three_module.main(["--check"]) == 0, "python -m viewer.three_module"
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name != "astc blocks"])
 def test_texels(name, browser):
     open_three(browser)
     load(browser, scene(name))
@@ -55,6 +60,20 @@ def test_texels(name, browser):
     # BC1: GPUs round its thirds in their ways, which moves a random material by a code or two
     assert_decodes(browser, exported, lods, 3 if "blocks" in name else 1)
     assert said(browser) == []
+
+
+@pytest.mark.parametrize("has", [True, False])
+def test_blocks_as_they_are_and_decoded(has, browser):
+    """ASTC 6x6, of any side, on a GPU that takes it and on one that does not; its texels are rounded to 8 bits there."""
+    open_three(browser)
+    if not browser.tab.evaluate(f"kit.renderer.extensions.has('{ASTC}')") and has:
+        pytest.skip("this Chromium does not take ASTC")
+    if not has:
+        browser.tab.evaluate(WITHOUT, ASTC)
+    load(browser, scene("astc blocks"))
+    assert_decodes(browser, exported_case("astc blocks"), (0, 1), 3)
+    formats = "Object.values(kit.meshes()[0].material.neural.texture.uniforms(kit.renderer)).map(({ value }) => value.format)"
+    assert browser.tab.evaluate(formats)[:2] == [37812 if has else 1023] * 2 and said(browser) == []
 
 
 @pytest.mark.parametrize("name", ["learned", "dots"])
@@ -91,7 +110,8 @@ def without_comments(text: str) -> list[str]:
 
 def arrays_of(name: str) -> dict[str, tuple[str, int]]:
     """Texture -> (array, layer), of the cases whose textures are layers of arrays."""
-    planes = {"blocks": [("ntGrid0", 0), ("ntGrid1", 0)], "odd blocks": [("ntGrid0", 0), ("ntGrid1", 1)]}
+    planes = {"blocks": [("ntGrid0", 0), ("ntGrid1", 0)], "odd blocks": [("ntGrid0", 0), ("ntGrid1", 1)],
+              "astc blocks": [("ntGrid0", 0), ("ntGrid1", 0), ("ntGrid2", 1)]}  # fmt: skip
     many = [f"ntGrid{grid}{f'Plane{plane}' if plane else ''}" for grid in range(3) for plane in range(4)]
     if name == "many":
         return {one: ("ntBlocks0", layer) for layer, one in enumerate(many)}

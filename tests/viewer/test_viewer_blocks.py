@@ -1,4 +1,5 @@
-"""Pages with grids of BC1 blocks, in a headless Chromium, with WEBGL_compressed_texture_s3tc and without it."""
+"""Pages with grids of BC1 and ASTC blocks, in a headless Chromium, with the extensions of WebGL that take them as they are
+and without these."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ from tests.support.bc1_decoders import ROUNDINGS, decode_bc1
 from tests.support.browser import Browser
 from tests.support.exports import make_model
 from tests.support.runs import save_maps
-from tests.support.shader_cases import bc1, uploads
+from tests.support.shader_cases import astc, bc1, uploads
 from tests.support.viewer_pages import make_export, save_viewer
 
 SIZE = 32
@@ -36,9 +37,13 @@ FORMS = {  # the third grid of `mixed` has no whole blocks, so WebGL does not ta
         DecoderSpec(2, 16, 1, 1),
     ),
     "mixed": ([GridSpec(16, 2, 4, 16), bc1(20, 3), bc1(6, 2), bc1(20, 3)], DecoderSpec(2, 16, 1)),
+    "astc": (
+        [astc((20, 12), 3), bc1((20, 12), 3), astc((20, 12), 3), astc(7, 1, "learned"), GridSpec(8, 2, 4, 16)],
+        DecoderSpec(2, 16, 1),
+    ),
 }
 FILTERED = ("linear",)  # said to be trained at any position
-EXTENSION = 'gl.getExtension("WEBGL_compressed_texture_s3tc")'
+EXTENSION = "(name) => gl.getExtension(name)"
 READ_TEXELS = """([name, layer, mip, side]) => {
     const { gl } = nt, program = gl.createProgram();
     const { texture } = nt.view.loaded.gpu.textures.find((each) => each.name === name);
@@ -100,9 +105,23 @@ def shown(tmp_path_factory) -> dict[str, Shown]:
         assert save_viewer("--load_dir", root / name, "--viewer", page, "--data_dir", maps) == 0
         text = page.read_text(encoding="utf-8")
         assert text.count(EXTENSION) == 1
-        phone.write_text(text.replace(EXTENSION, "null"), encoding="utf-8")
+        phone.write_text(text.replace(EXTENSION, "() => null"), encoding="utf-8")
         result[name] = Shown(model, root / name, {"blocks": page, "decoded": phone})
     return result
+
+
+def seen_astc(level: np.ndarray, rounding: str) -> np.ndarray:
+    """Features of ASTC 6x6 as a page sees them, in 0..255: rounded to the nearest, or as SwiftShader does.
+
+    Source of the latter: Arm's astc-encoder, which it contains: 16 bits, of which the highest 11 are kept, as the mantissa
+    of a half. That takes some values a little above n + 0.5 to n."""
+    parts = np.round((level + 0.5) * 16320).astype(int)
+    if rounding == "nearest":
+        return (parts + 32) // 64
+    words = (257 * parts + 32) // 64
+    steps = 2.0 ** (np.floor(np.log2(np.maximum(words, 1))) - 10)
+    halves = np.where(words == 65535, 1, np.floor(words / steps) * steps / 65536)
+    return np.floor(halves * 255 + 0.5)
 
 
 def as_seen(one: Shown, rounding: str) -> reference.Texture:
@@ -110,7 +129,10 @@ def as_seen(one: Shown, rounding: str) -> reference.Texture:
     does not take are rounded to the nearest."""
     texture = reference.of_model(one.model)
     for index, spec in enumerate(one.model.grids):
-        if spec.compressed:
+        if spec.storage == "astc6x6":
+            levels = texture.grids[index].levels
+            texture.grids[index].levels = [seen_astc(level, rounding) / 255 - 0.5 for level in levels]
+        elif spec.compressed:
             levels = uploads((one.folder / f"hash_grid_{index}.dds").read_bytes(), True)[: spec.n_levels][::-1]
             sizes = [spec.level_size(level) for level in range(spec.n_levels)]
             own = "nearest" if any(side % 4 for side in spec.size) else rounding
@@ -170,6 +192,24 @@ def test_the_upload_is_what_was_trained(shown, browser):
             texels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(side, side, 4)
             assert error == 0 and (texels[..., 3] == 255).all()
             np.testing.assert_array_equal(texels[..., :3], (thirds + (rounding == "nearest")) // 3)
+
+
+@pytest.mark.parametrize("way", ["blocks", "decoded"])
+def test_astc_blocks_are_what_was_trained(way, shown, browser):
+    """Every texel and mip of ASTC 6x6 of any size, to the last integer: of Chromium's own upload, and decoded by the page,
+    which rounds to the nearest."""
+    one = shown["astc"]
+    browser.open(one.pages[way])
+    if way == "blocks" and not browser.tab.evaluate("nt.gl.getExtension('WEBGL_compressed_texture_astc') !== null"):
+        pytest.skip("this Chromium does not take ASTC")
+    for index, array, layer in ((0, 0, 0), (2, 0, 1), (3, 2, 0)):
+        for mip, level in enumerate(reference.of_model(one.model).grids[index].levels[::-1]):
+            height, width, _ = level.shape
+            error, data = browser.tab.evaluate(READ_TEXELS, [f"ntBlocks{array}", layer, mip, max(width, height)])
+            texels = np.frombuffer(base64.b64decode(data), np.uint8).reshape(-1, max(width, height), 4)[:height, :width]
+            assert error == 0 and (texels[..., 3] == 255).all()
+            wanted = seen_astc(level, "nearest" if way == "decoded" else "as SwiftShader")
+            np.testing.assert_array_equal(texels[..., :3], wanted)
 
 
 def magnified(browser: Browser, **look) -> tuple[np.ndarray, np.ndarray]:

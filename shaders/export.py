@@ -48,7 +48,7 @@ def squares(grids: Sequence[GridSpec]) -> bool:
 
 
 def texture_names(model: NeuralTexture, layout: str = "packed") -> dict[str, str]:
-    """Name of each texture in the shader -> its DDS file, in the order of the bindings."""
+    """Name of each texture in the shader -> its file, in the order of the bindings."""
     names = {}
     for index, grid in enumerate(model.grids):
         for plane, file in enumerate(grid_file_names(index, grid, layout)):
@@ -313,7 +313,7 @@ def shader_source(
     """The text to include in a shader of one language.
 
     Args:
-        model: quantised; its grids are in the DDS files that textures.write_textures writes in the same layout.
+        model: quantised; its grids are in the files that textures.write_textures writes in the same layout.
         language: a key of languages.LANGUAGES.
         weights: `baked` into the text, or in a `buffer` of weight_bytes.
         weight_type: of the stored weights, see weights.chosen_type.

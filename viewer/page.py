@@ -1,8 +1,8 @@
 """A page that decodes a material live in the browser: `export.py --viewer page.html`.
 
 The page is one HTML file that loads nothing else. `assemble` fills page.html with the style, scripts and shaders of
-this folder. The decoder is that of `export.py --shader essl --weights buffer`, the feature textures hold the texels of
-the DDS files.
+this folder. The decoder is that of `export.py --shader essl --weights buffer`, the feature textures hold what
+the exported ones do.
 """
 
 from __future__ import annotations
@@ -172,7 +172,9 @@ def _block_textures(model: NeuralTexture, page: Page) -> list[dict[str, Any]]:
 
 
 def _texel_text(grid: GridSpec) -> str:
-    return f"{grid.features} features in {grid.block.title}" if grid.compressed else f"{grid.features} × {grid.quantize_bits} bits"
+    if grid.compressed:
+        return f"{grid.features} features in {grid.block.title}"
+    return f"{grid.features} × {grid.quantize_bits} bits"
 
 
 def _preamble(model: NeuralTexture, material: MaterialRecord) -> list[str]:

@@ -1,4 +1,4 @@
-"""Grids of BC1 blocks as hardware decodes and filters them, and the decode for a pixel, ntDecodeGrad.
+"""Grids of blocks as hardware decodes and filters them, and the decode for a pixel, ntDecodeGrad.
 
 test_shaders.py has the parity of such grids with unrounded thirds, which float32 textures stand for there.
 """
@@ -24,11 +24,12 @@ from formats.textures import read_export, write_export
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
+from tests.support.astc_decoders import seen_astc
 from tests.support.bc1_decoders import ROUNDINGS, decode_bc1
 from tests.support.engine_cases import engine_of
 from tests.support.metal_host import run_metal
 from tests.support.paths import ROOT
-from tests.support.shader_cases import TOLERANCE, Case, Shipped, assert_parity, bc1, make_job, ship, uploads
+from tests.support.shader_cases import TOLERANCE, Case, Shipped, assert_parity, astc, bc1, make_job, ship, uploads
 from tests.support.shader_hosts import Job, run_essl, run_webgpu, run_wgsl
 
 WIDE = (bc1((128, 16), 5), bc1((32, 4), 3))  # of a material of 8:1
@@ -112,6 +113,21 @@ def test_blocks_that_the_host_decodes(host, name, shipped, tmp_path):
         worst[rounding] = np.abs(got - want).max()
     assert min(worst.values()) <= TOLERANCE, worst
     assert worst["exact"] < 0.01  # of a decoder that sees up to 4/3 of an 8-bit step elsewhere
+
+
+def test_astc_blocks_that_webgl_decodes(tmp_path):
+    """Chromium's SwiftShader keeps 8 bits of a texel: within half a step, and the rounding of its halves."""
+    case = Case((astc((48, 24), 4), astc(12, 2, "learned")), DecoderSpec(2, 16, 1), (96, 48), weights="buffer")
+    one = ship("astc", case, tmp_path, 7)
+    got = run_essl([make_job("astc", case, one, "essl", as_blocks=True)])["astc"][:, CHANNELS]
+    texture = reference.of_model(one.model)
+    worst = {}
+    for rounding in ("exact", "nearest", "as SwiftShader"):
+        for grid, own in zip(texture.grids, reference.of_model(one.model).grids):
+            grid.levels = [seen_astc(level, rounding) / 255 - 0.5 for level in own.levels]
+        want = reference.forward(texture, one.queries[:, :2], one.queries[:, 2])
+        worst[rounding] = np.abs(got - want).max()
+    assert min(worst.values()) <= TOLERANCE and worst["exact"] < 0.01, worst
 
 
 @pytest.fixture(scope="module")

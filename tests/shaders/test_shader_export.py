@@ -25,7 +25,7 @@ from shaders.weights import weight_bytes, weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
 from tests.support.paths import ROOT
-from tests.support.shader_cases import bc1
+from tests.support.shader_cases import astc, bc1
 from tests.support.shader_compilers import (
     WRAPPERS,
     assert_every_name_is_defined,
@@ -112,12 +112,13 @@ def test_every_name_is_defined(language, storage, shipped):
     assert_every_name_is_defined(shader_source(exported.model, exported.manifest.material, language, *storage))
 
 
-# --- grids of BC1 blocks ---------------------------------------------------------------------------------------------
+# --- grids of blocks -------------------------------------------------------------------------------------------------
 
 BLOCK_FORMS = {
     "linear": [bc1(16, 5), bc1(8, 1)],
     "learned": [bc1(16, 3, "learned"), bc1(10, 2)],
     "mixed": [GridSpec(16, 3, 4, 16), bc1(8, 4), GridSpec(4, 1, 8, 64, "learned")],
+    "astc": [astc((14, 10), 2), bc1(8, 1)],
 }
 
 
@@ -150,8 +151,12 @@ def test_headers_of_blocks(name, language, block_exports):
     source = shader_source(exported.model, exported.manifest.material, language)
     assert_every_name_is_defined(source)
     header = source.split("\n\n")[0]
-    assert header.count("BC1_UNORM") == sum(grid.compressed for grid in BLOCK_FORMS[name])
-    assert ("as they are" in header) and ("without compression" in header) == (name == "mixed")
+    kinds = [grid.storage for grid in BLOCK_FORMS[name]]
+    assert header.count(".dds, BC1_UNORM") == kinds.count("bc1")
+    assert header.count(".ktx2, ASTC_6x6_UNORM") == kinds.count("astc6x6")
+    named = "ASTC 6x6 and BC1" if name == "astc" else "BC1"
+    assert f"Import the {named} textures as they are" in header
+    assert ("without compression" in header) == (name == "mixed")
     assert ("multiple of 4" in header) == (name == "learned")  # of which one is 10 texels wide
     text = source[: source.index("ntWeights(")]
     sampled = text[text.index("ntSampleTexel(") :]

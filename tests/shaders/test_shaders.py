@@ -20,7 +20,7 @@ from shaders.weights import weight_columns
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
 from tests.support.metal_host import run_metal
-from tests.support.shader_cases import Case, Shipped, assert_parity, bc1, make_job, ship, with_helpers
+from tests.support.shader_cases import Case, Shipped, assert_parity, astc, bc1, make_job, ship, with_helpers
 from tests.support.shader_hosts import Job, run_essl, run_webgpu, run_wgsl
 
 PAIRS = [(q, s) for q in QUANTIZE_BITS for s in SAVE_BITS if q <= s]
@@ -102,7 +102,7 @@ SAMPLED_CASES = {  # through the hardware's sampler
         layout="bgra4",
     ),
 }
-BLOCK_CASES = {  # BC1: as many levels as LODs or fewer, sides that are no multiple of 4, beside packed grids
+BLOCK_CASES = {  # as many levels as LODs or fewer, sides that are no multiple of 4, beside packed grids
     "bc1": Case((bc1(64, 7), bc1(16, 3)), DecoderSpec(0, 32, 2, 0, "hard_swish"), weights="buffer"),
     "bc1_learned": Case(
         (bc1(32, 6, "learned"), bc1(16, 5)), DecoderSpec(0, 32, 1, 3, "hard_swish"), (64, 32), weights="buffer"
@@ -129,6 +129,7 @@ BLOCK_CASES = {  # BC1: as many levels as LODs or fewer, sides that are no multi
         (GridSpec(16, 3, 4, 16, finest_lods=3), dataclasses.replace(bc1(16, 3), finest_lods=2)),
         DecoderSpec(1, 16, 1, 2),
     ),
+    "astc": Case((astc((26, 14), 2), astc(7, 1, "learned"), GridSpec(8, 2, 4, 16)), DecoderSpec(2, 16, 1), (52, 28)),
     "bc1_bgra4": Case((bc1(32, 6), GridSpec(16, 5, 4, 16)), DecoderSpec(1, 16, 1), weights="buffer", layout="bgra4"),
     "bc1_rgba8": Case((bc1(16, 5), GridSpec(16, 3, 4, 8)), DecoderSpec(1, 16, 1), layout="rgba8"),
 }  # fmt: skip

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.support.reference_blocks import BLOCKS, rounded_block, rounding_steps
+from tests.support.reference_blocks import BLOCKS, astc_levels, rounded_block, rounding_steps
 
 # --- codes and words -------------------------------------------------------------------------------------------------
 
@@ -217,10 +217,12 @@ def load_export(
         base, n_levels, features, quantize_bits, save_bits = info[at : at + 5]
         at += 5
         interpolation = interpolations[g] if interpolations else "linear"
-        if (features, quantize_bits, save_bits) == (3, 0, 4):
-            image = parse_dds((folder / f"hash_grid_{g}.dds").read_bytes())
-            assert image["dxgiFormat"] == 71
-            levels = [level / 255 - 0.5 for level in image["levels"][:n_levels][::-1]]
+        if (features, quantize_bits) == (3, 0):
+            if save_bits == 6:
+                images = astc_levels((folder / f"hash_grid_{g}.ktx2").read_bytes())
+            else:
+                images = parse_dds((folder / f"hash_grid_{g}.dds").read_bytes())["levels"]
+            levels = [level / 255 - 0.5 for level in images[:n_levels][::-1]]
             assert [level.shape[1] for level in levels] == [base * 2**k for k in range(n_levels)]
             grids.append(Grid(levels, interpolation))
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,7 +46,7 @@ class Case:
     @property
     def sampled(self) -> bool:
         """Whether its decoder uses a sampler."""
-        return self.layout not in WORD_LAYOUTS or any(grid.storage == "bc1" for grid in self.grids)
+        return self.layout not in WORD_LAYOUTS or any(grid.compressed for grid in self.grids)
 
 
 @dataclass
@@ -156,17 +157,36 @@ def astc(side: int | tuple[int, int], levels: int, interpolation: str = "linear"
 
 
 def uploads(payload: bytes, as_blocks: bool) -> list[np.ndarray]:
-    """The levels of a DDS file as a Job has them: BC1 as blocks, or as float32 texels with unrounded thirds."""
+    """The levels of a DDS or KTX2 file as a Job has them: grids of blocks as these, or as unrounded float32 texels."""
+    if payload[:4] != b"DDS ":
+        if as_blocks:
+            return astc_blocks(payload)
+        return [_with_alpha(level / 255) for level in reference.astc_levels(payload)]
     parsed = reference.parse_dds(payload)
     if parsed["dxgiFormat"] != DXGI_BC1:
         return parsed.get("words", parsed["levels"])
     if not as_blocks:
-        return [np.dstack([level / 255, np.ones(level.shape[:2])]).astype(np.float32) for level in parsed["levels"]]
+        return [_with_alpha(level / 255) for level in parsed["levels"]]
     levels, at = [], DDS_HEADER_BYTES
     for level in parsed["levels"]:
         down, across = (-(-side // 4) for side in level.shape[:2])
         levels.append(np.frombuffer(payload, np.uint8, 8 * down * across, at).reshape(down, across, 8))
         at += levels[-1].size
+    return levels
+
+
+def _with_alpha(level: np.ndarray) -> np.ndarray:
+    return np.dstack([level, np.ones(level.shape[:2])]).astype(np.float32)
+
+
+def astc_blocks(payload: bytes) -> list[np.ndarray]:
+    """The (H / 6, W / 6, 16) uint8 blocks of each mip of a KTX2 file of ASTC 6x6."""
+    width, *_, mips = struct.unpack_from("<6I", payload, 20)
+    levels = []
+    for mip in range(mips):
+        at, size = struct.unpack_from("<2Q", payload, 80 + 24 * mip)
+        across = -(-max(width >> mip, 1) // 6)
+        levels.append(np.frombuffer(payload, np.uint8, size, at).reshape(-1, across, 16))
     return levels
 
 

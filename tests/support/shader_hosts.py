@@ -24,8 +24,8 @@ import numpy as np
 import pytest
 
 from tests.support.shader_jobs import (
-    BLOCK,
     ESSL_ENTRY,
+    SIDES,
     WGSL_ENTRY,
     Job,
     as_results,
@@ -86,8 +86,8 @@ def run_wgsl(job: Job) -> np.ndarray:
             usage=wgpu.TextureUsage.TEXTURE_BINDING | wgpu.TextureUsage.COPY_DST,
         )
         for mip, (level, (width, height)) in enumerate(zip(levels, texels_of(levels))):
-            if is_blocks(level):  # of a level that is no multiple of 4, whole blocks are written
-                width, height = BLOCK * level.shape[1], BLOCK * level.shape[0]
+            if is_blocks(level):  # of a level that is no multiple of its side, whole blocks are written
+                width, height = (SIDES[level.shape[2]] * count for count in level.shape[1::-1])
             layout = {"bytes_per_row": level[0].nbytes, "rows_per_image": len(level)}
             into = {"texture": texture, "mip_level": mip}
             device.queue.write_texture(into, level.tobytes(), layout, (width, height, 1))
@@ -123,12 +123,13 @@ const gl = document.createElement("canvas").getContext("webgl2");
 gl?.pixelStorei(gl.UNPACK_ALIGNMENT, 1);
 
 const s3tc = gl?.getExtension("WEBGL_compressed_texture_s3tc"), filtered = gl?.getExtension("OES_texture_float_linear");
+const astc = gl?.getExtension("WEBGL_compressed_texture_astc");
 const anisotropic = gl?.getExtension("EXT_texture_filter_anisotropic");
 
 function texture(unit, format, levels, sampled, anisotropy) {
     gl.activeTexture(gl.TEXTURE0 + unit);
     gl.bindTexture(gl.TEXTURE_2D, gl.createTexture());
-    const internal = gl[format.internal] ?? s3tc[format.internal];
+    const internal = gl[format.internal] ?? s3tc[format.internal] ?? astc[format.internal];
     gl.texStorage2D(gl.TEXTURE_2D, levels.length, internal, levels[0].width, levels[0].height);
     const min = sampled ? gl.LINEAR_MIPMAP_LINEAR : gl.NEAREST_MIPMAP_NEAREST;  // REPEAT is the default
     gl.texParameteri(gl.TEXTURE_2D, gl.TEXTURE_MIN_FILTER, min);
@@ -198,6 +199,7 @@ SAMPLER = {
     "mipmap_filter": "linear",
 }  # fmt: skip
 FORMATS = {1: ("R8", "RED"), 2: ("RG8", "RG"), 4: ("RGBA8", "RGBA")}
+WEBGL_BLOCKS = {8: "COMPRESSED_RGB_S3TC_DXT1_EXT", 16: "COMPRESSED_RGBA_ASTC_6x6_KHR"}  # by bytes of one
 CHROMIUM_FLAGS = [
     "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--enable-unsafe-swiftshader",
@@ -247,7 +249,7 @@ def run_essl(jobs: list[Job]) -> dict[str, np.ndarray]:
             elif levels[0].dtype == np.float32:
                 of = {"internal": "RGBA32F", "format": "RGBA", "type": "FLOAT", "array": "Float32Array"}
             elif is_blocks(levels[0]):
-                of = {"internal": "COMPRESSED_RGB_S3TC_DXT1_EXT"}
+                of = {"internal": WEBGL_BLOCKS[levels[0].shape[2]]}
             else:
                 internal, kind = FORMATS[levels[0].shape[2]]
                 of = {"internal": internal, "format": kind, "type": "UNSIGNED_BYTE", "array": "Uint8Array"}

@@ -61,7 +61,7 @@ class Job:
     name: str
     source: str  # what the exporter wrote
     # name in the shader -> levels, the largest first: (H, W, C) uint8, (H, W) uint16 texels of B4G4R4A4, (H, W, 4)
-    # float32, or blocks of BC1 (H / 4, W / 4, 8) uint8
+    # float32, or blocks: of BC1 (H / 4, W / 4, 8) uint8, of ASTC (H / 6, W / 6, 16)
     textures: dict[str, list[np.ndarray]]
     weights: bytes  # of the buffer, empty when they are baked in
     element: str  # what the buffer is an array of: float4, uint2 (four halves) or uint
@@ -84,7 +84,7 @@ class Job:
         return -(-self.results // 4)
 
 
-BLOCK = 4  # texels, the side of a block
+SIDES = {8: 4, 16: 6}  # bytes of a block -> texels, its side: BC1 and ASTC 6x6
 
 
 def decode_call(source: str, job: Job, float2: str) -> str:
@@ -100,13 +100,13 @@ def decode_call(source: str, job: Job, float2: str) -> str:
 
 def texels_of(levels: list[np.ndarray]) -> list[tuple[int, int]]:
     """(width, height) of each level in texels; the first one of blocks has whole blocks."""
-    side = BLOCK if is_blocks(levels[0]) else 1
+    side = SIDES[levels[0].shape[2]] if is_blocks(levels[0]) else 1
     height, width = (side * length for length in levels[0].shape[:2])
     return [(max(width >> mip, 1), max(height >> mip, 1)) for mip in range(len(levels))]
 
 
 def is_blocks(level: np.ndarray) -> bool:
-    return level.ndim == 3 and level.shape[2] == 8
+    return level.ndim == 3 and level.shape[2] in SIDES
 
 
 def as_results(answer: bytes, job: Job) -> np.ndarray:

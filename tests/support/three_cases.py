@@ -42,8 +42,8 @@ CASES: dict[str, tuple[list[GridSpec], DecoderSpec, tuple[int, int], tuple[str, 
         DecoderSpec(0, 16, 1, 2), (12, 10), PLAIN, "packed",
     ),
     "astc blocks": (
-        [astc((14, 10), 2), astc((14, 10), 2), astc(5, 1, "learned"), GridSpec(4, 1, 4, 16)], DecoderSpec(2, 16, 1), (16, 12),
-        HOLED, "packed",
+        [astc((14, 10), 2), astc((14, 10), 2), astc(5, 1, "learned"), GridSpec(4, 1, 4, 16)],
+        DecoderSpec(2, 16, 1), (16, 12), HOLED, "packed",
     ),
     "oblong": (
         [GridSpec((16, 4), 2, 2, 8, "learned", finest_lods=2), GridSpec((3, 7), 1, 8, 8)],

@@ -19,12 +19,14 @@ from tests.support.model_runs import export_gltf, make_run
 from tests.support.models import orm_images, whole, write_model
 from tests.support.paths import ROOT
 from tests.support.reference import bc1_level
+from tests.support.reference_blocks import astc_level
 
 NAME = "NTX_neural_texture"
 SCHEMA = json.loads((ROOT / f"docs/gltf/{NAME}.schema.json").read_text())
 SIZE = (24, 16)
 CHANNELS = {"R8_UNORM": 1, "R8G8_UNORM": 2, "R8G8B8A8_UNORM": 4}
 WEIGHTS = {"float32": ("<f4", 4), "float16": ("<f2", 4), "int8": ("i1", 4)}
+BLOCKS = {"BC1_UNORM": (4, 8, bc1_level), "ASTC_6x6_UNORM": (6, 16, astc_level)}  # side, bytes
 CASES = {
     "small words": ([GridSpec((12, 8), 2, 2, 8), GridSpec(3, 1, 4, 16)], DecoderSpec(3, 16, 2)),
     "two planes": ([GridSpec((12, 8), 3, 8, 64, "learned"), GridSpec(4, 3, 1, 16)],
@@ -33,6 +35,7 @@ CASES = {
     "no hidden layer": ([GridSpec((12, 8), 2, 4, 32)], DecoderSpec(2, 16, 0, weight_bits=8)),
     "blocks": ([GridSpec((12, 8), 2, 0, 4, "learned", "bc1"), GridSpec(8, 2, 0, 4, "linear", "bc1", 2)],
                DecoderSpec(0, 16, 1, 1, "hard_swish", weight_bits=16)),
+    "larger blocks": ([GridSpec((12, 8), 2, 0, 6, "linear", "astc6x6")], DecoderSpec(2, 16, 1)),
 }  # fmt: skip
 
 
@@ -43,9 +46,10 @@ def levels_of(read: Read, grid: dict[str, Any], layout: str) -> list[np.ndarray]
     for width, height in grid["levels"]:
         texels = []
         for index, chain in enumerate(chains):
-            if grid["format"] == "BC1_UNORM":
-                size = -(-width // 4) * -(-height // 4) * 8
-                texels.append(bc1_level(chain[places[index] :][:size], width, height))
+            if grid["format"] in BLOCKS:
+                side, block, level_of = BLOCKS[grid["format"]]
+                size = -(-width // side) * -(-height // side) * block
+                texels.append(level_of(chain[places[index] :][:size], width, height))
             else:
                 size = width * height * CHANNELS[grid["format"]]
                 part = np.frombuffer(chain, np.uint8, size, places[index])

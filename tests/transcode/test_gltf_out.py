@@ -23,6 +23,7 @@ from tests.support.model_runs import export_gltf, make_batch, make_run
 from tests.support.models import encoded, normals, orm_images, pixels, whole, write_model
 from tests.support.paths import ROOT
 from tests.support.scenes import courtyard, figure
+from tests.support.shader_cases import astc
 from transcode.textures import lod_pictures
 
 NAME = "NTX_neural_texture"
@@ -346,7 +347,8 @@ def test_animated_factors_are_noted(tmp_path, capsys):
 def test_layouts_and_blocks(tmp_path):
     path = write_model(tmp_path, [whole()], orm_images(size=(32, 16)))
     words = [GridSpec((16, 8), 2, 4, 16), GridSpec(4, 1, 8, 64, "learned")]
-    blocks = [GridSpec((16, 8), 2, 0, 4, "learned", "bc1"), GridSpec(8, 1, 0, 4, "linear", "bc1", 2)]
+    blocks = [GridSpec((16, 8), 2, 0, 4, "learned", "bc1"), GridSpec(8, 1, 0, 4, "linear", "bc1", 2),
+              astc((14, 10), 2)]  # fmt: skip
     for name, grids in (("words", words), ("blocks", blocks)):
         checkpoint = make_run(path, "Wood", tmp_path / name, grids=grids)
         for layout in ("packed", "filterable", "rgba8"):

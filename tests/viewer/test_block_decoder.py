@@ -1,4 +1,4 @@
-"""viewer/three/blocks.js: what it makes of blocks is what the toolkit reads in them, and it refuses what that refuses."""
+"""viewer/three/blocks.js: it reads blocks as the toolkit does, and refuses what that refuses."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Pages with grids of BC1 and ASTC blocks, in a headless Chromium, with the extensions of WebGL that take them as they are
-and without these."""
+"""Pages with grids of BC1 and ASTC blocks, in a headless Chromium, with the extensions of WebGL that take them, and
+without these."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from formats.textures import write_export
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
+from tests.support.astc_decoders import seen_astc
 from tests.support.bc1_decoders import ROUNDINGS, decode_bc1
 from tests.support.browser import Browser
 from tests.support.exports import make_model
@@ -110,20 +111,6 @@ def shown(tmp_path_factory) -> dict[str, Shown]:
     return result
 
 
-def seen_astc(level: np.ndarray, rounding: str) -> np.ndarray:
-    """Features of ASTC 6x6 as a page sees them, in 0..255: rounded to the nearest, or as SwiftShader does.
-
-    Source of the latter: Arm's astc-encoder, which it contains: 16 bits, of which the highest 11 are kept, as the mantissa
-    of a half. That takes some values a little above n + 0.5 to n."""
-    parts = np.round((level + 0.5) * 16320).astype(int)
-    if rounding == "nearest":
-        return (parts + 32) // 64
-    words = (257 * parts + 32) // 64
-    steps = 2.0 ** (np.floor(np.log2(np.maximum(words, 1))) - 10)
-    halves = np.where(words == 65535, 1, np.floor(words / steps) * steps / 65536)
-    return np.floor(halves * 255 + 0.5)
-
-
 def as_seen(one: Shown, rounding: str) -> reference.Texture:
     """The reference with the features that the page sees, whose thirds the GPU rounds so; those of blocks that the GPU
     does not take are rounded to the nearest."""
@@ -196,8 +183,8 @@ def test_the_upload_is_what_was_trained(shown, browser):
 
 @pytest.mark.parametrize("way", ["blocks", "decoded"])
 def test_astc_blocks_are_what_was_trained(way, shown, browser):
-    """Every texel and mip of ASTC 6x6 of any size, to the last integer: of Chromium's own upload, and decoded by the page,
-    which rounds to the nearest."""
+    """Every texel and mip of ASTC 6x6 of any size, to the last integer: of Chromium's own upload, and decoded by the
+    page, which rounds to the nearest."""
     one = shown["astc"]
     browser.open(one.pages[way])
     if way == "blocks" and not browser.tab.evaluate("nt.gl.getExtension('WEBGL_compressed_texture_astc') !== null"):

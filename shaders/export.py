@@ -271,6 +271,9 @@ def _import_notes(grids: Sequence[GridSpec]) -> list[str]:
     if titles:
         as_they_are = "as they are, with their own mips: not as sRGB, not compressed again."
         notes.append(f"Import the {' and '.join(titles)} textures {as_they_are}")
+    if any(grid.storage == "astc6x6" for grid in grids):
+        texels = "export.py --latents_format rgba8 writes the same texels in R8G8B8A8"
+        notes.append(f"Direct3D and most desktop GPUs have no ASTC: {texels}.")
     cut = [str(k) for k, grid in enumerate(grids) if grid.storage == "bc1" and any(side % 4 for side in grid.size)]
     if cut:
         notes.append(f"Grid {', '.join(cut)}: Direct3D 11, WebGL and WebGPU want a multiple of 4 as the side of BC1.")

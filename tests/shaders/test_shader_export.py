@@ -157,6 +157,7 @@ def test_headers_of_blocks(name, language, block_exports):
     named = "ASTC 6x6 and BC1" if name == "astc" else "BC1"
     assert f"Import the {named} textures as they are" in header
     assert ("without compression" in header) == (name == "mixed")
+    assert ("Direct3D and most desktop GPUs have no ASTC" in header) == (name == "astc")
     assert ("multiple of 4" in header) == (name == "learned")  # of which one is 10 texels wide
     text = source[: source.index("ntWeights(")]
     sampled = text[text.index("ntSampleTexel(") :]

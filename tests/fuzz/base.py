@@ -19,6 +19,7 @@ NAMES = (
     "manifest",
     "export",
     "block_dds",
+    "astc_ktx2",
     "block_export",
     "checkpoint",
     "config",

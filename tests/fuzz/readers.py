@@ -47,7 +47,7 @@ from tests.fuzz.inputs import (
 )
 from tests.fuzz.models import ModelReader, ModelWriter
 from tests.fuzz.scenes import SceneReader
-from tests.fuzz.textures import BlockReader, DdsReader, small_material
+from tests.fuzz.textures import AstcReader, BlockReader, DdsReader, small_material
 from tests.support.exports import make_model
 from tests.support.runs import quick, save_maps
 from training import rates
@@ -63,7 +63,8 @@ class NpzReader(Reader):
         stage = self.folder / "seeds"
         stage.mkdir(exist_ok=True)
         model = make_model(
-            [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16), GridSpec(5, 1, 0, 4, storage="bc1")],
+            [GridSpec(6, 2, 8, 64, "learned"), GridSpec(3, 1, 4, 16), GridSpec(5, 1, 0, 4, storage="bc1"),
+             GridSpec(7, 1, 0, 6, storage="astc6x6")],
             DecoderSpec(3, 16, 1, 3), small_material(),
         )
         write_export(stage, model, small_material().hashed_record)
@@ -340,6 +341,7 @@ READERS: dict[str, Callable[[Path], Reader]] = {
     "manifest": ExportReader,
     "export": ExportFilesReader,
     "block_dds": BlockReader,
+    "astc_ktx2": AstcReader,
     "block_export": BlockExportReader,
     "checkpoint": CheckpointReader,
     "config": ConfigReader,

@@ -1,4 +1,4 @@
-"""Readers for `python -m tests.fuzz`: DDS files of grids, packed and of BC1 blocks."""
+"""Readers for `python -m tests.fuzz`: files of grids, packed and of blocks."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tests.fuzz.base import Reader
 from tests.fuzz.inputs import mutate_bytes
 from tests.support.bc1_decoders import decode_bc1
 from tests.support.exports import make_model
+from tests.support.reference_blocks import astc_block
 
 
 def small_material() -> Material:
@@ -168,3 +169,50 @@ class BlockReader(Reader):
             raise AssertionError("read as something else")
         if any((one != other).any() for one, other in zip(grid_blocks(model, 0), levels[::-1])):
             raise AssertionError("written again as something else")
+
+
+class AstcReader(Reader):
+    """A KTX2 file of ASTC 6x6 blocks: refused, or read as the decoder of tests/support reads it, and written again with
+    the same texels: some quints have two spellings."""
+
+    shapes = ((1, 1), (7, 1), (14, 2), (12, 3))
+
+    def prepare(self) -> None:
+        self.seeds = []
+        for side, levels in self.shapes:
+            grid = GridSpec(side, levels, 0, 6, storage="astc6x6")
+            [(_, payload)] = encoded_grids(make_model([grid], DecoderSpec(2, 16, 1), small_material()))
+            self.seeds.append((grid, payload))
+
+    def run(self, rng: random.Random) -> None:
+        grid, seed = rng.choice(self.seeds)
+        kind, data = rng.random(), bytearray(seed)
+        if kind < 0.5:  # bits of blocks, most of which may be anything
+            for _ in range(rng.choice((1, 1, 2, 5))):
+                data[-1 - rng.randrange(16 * (grid.stored_texels // 36))] ^= 1 << rng.randrange(8)
+        elif kind < 0.7:
+            place = 12 + 4 * rng.randrange(17 + 6 * len(grid.mip_sizes))  # of the header and its index of levels
+            data[place : place + 4] = rng.choice((0, 1, 2, 7, 16, 0x7FFFFFFF)).to_bytes(4, "little")
+        elif kind < 0.97:
+            data = mutate_bytes(seed, rng, [other for _, other in self.seeds])
+        path = self.write(f"{rng.randrange(4)}.ktx2", bytes(data))
+        model = NeuralTexture([grid], DecoderSpec(2, 16, 1), 3)
+        try:
+            levels = read_blocks(path, grid)
+            load_blocks(model, 0, levels, str(path))
+        except UserError as error:
+            if bytes(data) == seed:
+                raise AssertionError(f"refused a file that is right: {error}") from error
+            raise
+        features = model._fetch(0, torch.arange(grid.n_texels), None).detach().numpy().reshape(-1, 36, 3)
+        shown = np.concatenate([_astc_texels(level) for level in levels])
+        if np.abs((features + 0.5) * 255 - shown).max() > 1e-3:
+            raise AssertionError("read as something else")
+        again = np.concatenate([_astc_texels(level) for level in grid_blocks(model, 0)[: grid.n_levels][::-1]])
+        if (again != shown).any():
+            raise AssertionError("written again as something else")
+
+
+def _astc_texels(level: np.ndarray) -> np.ndarray:
+    """(blocks, 36, 3), 0 to 255."""
+    return np.stack([astc_block(block.tobytes()).reshape(36, 3) for block in level])

@@ -108,7 +108,7 @@ def test_what_is_told_about_them(mixed):
     described = describe_folder(folder)
     text = "\n".join(described.lines)
     assert not described.problems and "3 features in ASTC 6x6, 3.556 bits a texel" in text
-    assert "ASTC_6x6_UNORM, 20 x 20, 5 mips, KTX2" in text and "ASTC_6x6_UNORM  Unity and three.js" in text
+    assert "ASTC_6x6_UNORM, 20 x 20, 5 mips, KTX2" in text and "ASTC_6x6_UNORM  phones, in three.js" in text
     (folder / MANIFEST).unlink()
     described = describe_folder(folder)
     assert not described.problems and "blocks, all levels" in "\n".join(described.lines)
@@ -144,6 +144,28 @@ def test_other_formats_of_the_same_texels(mixed, tmp_path, capsys):
     assert {path.name for path in out.glob("*.ktx2")} == {"hash_grid_1.ktx2", "hash_grid_3.ktx2"}
     assert run("--load_dir", folder, "--out_dir", out, "--latents_format", "astc") == 0
     assert (out / "hash_grid_3_astc.ktx2").is_file() and not (out / "hash_grid_0_astc.ktx2").exists()
+
+
+def test_ktx_1(mixed, tmp_path):
+    """By the fields of the specification: the same blocks, each level after its size."""
+    folder, _, _ = mixed
+    out = tmp_path / "out"
+    assert run("--load_dir", folder, "--out_dir", out, "--latents_format", "ktx") == 0
+    assert {path.name for path in out.iterdir()} == {f"hash_grid_{index}.ktx" for index in (0, 2, 4)}
+    for index in (0, 2, 4):
+        payload = (out / f"hash_grid_{index}.ktx").read_bytes()
+        assert payload[:12] == bytes.fromhex("AB4B5458203131BB0D0A1A0A")
+        fields = struct.unpack_from("<13I", payload, 12)
+        side, mips = MIXED[index].max_resolution, len(MIXED[index].mip_sizes)
+        assert fields[:12] == (0x04030201, 0, 1, 0, 0x93B4, 0x1908, side, side, 0, 0, 1, mips)
+        assert payload[68:90] == b"KTXorientation\0S=r,T=d" and fields[12] % 4 == 0
+        at, levels = 64 + fields[12], []
+        while at < len(payload):
+            (size,) = struct.unpack_from("<I", payload, at)
+            levels.append(payload[at + 4 : at + 4 + size])
+            at += 4 + size
+        _, stored = ktx2_levels((folder / f"hash_grid_{index}.ktx2").read_bytes(), mips)
+        assert levels == list(map(bytes, stored)) and at == len(payload)
 
 
 def first_texels(path: Path) -> np.ndarray:

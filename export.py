@@ -76,7 +76,7 @@ def write_files(source: Path, options: ExportOptions) -> None:
     if not source.is_dir():
         find_checkpoint(source, options.load_iter)  # says so, before PyTorch is imported
     from describe.bare_files import decode_bare_files, is_bare
-    from formats.export import change_layout, check_size, save_astc, save_images, save_ktx2, save_rgba8
+    from formats.export import change_layout, check_size, save_astc, save_images, save_ktx1, save_ktx2, save_rgba8
     from shaders.export import export_shaders
     from shaders.on_load import export_on_load
     from shaders.slang import export_slang
@@ -102,12 +102,9 @@ def write_files(source: Path, options: ExportOptions) -> None:
             f"--load_dir {source}: already an export; add --images, --transcode, --shader, --dds_layout, "
             "--latents_format, --tsnc or --viewer, or give a run folder"
         )
-    if options.latents_format == "ktx2":
-        save_ktx2(out_dir, exported)
-    elif options.latents_format == "rgba8":
-        save_rgba8(out_dir, exported)
-    elif options.latents_format == "astc":
-        save_astc(out_dir, exported)
+    if options.latents_format != "dds":
+        others = {"ktx2": save_ktx2, "ktx": save_ktx1, "rgba8": save_rgba8, "astc": save_astc}
+        others[options.latents_format](out_dir, exported)
     if options.images or formats:
         check_size(source, exported.manifest.material, options.max_pixels)
     if options.images:

@@ -25,6 +25,8 @@ STYLES = {  # colour (readable on white and on near-black), marker, line
     "ours bc1 learned": ("#c2255c", "^", "-"),
     "ours bc1 linear": ("#c2255c", "^", "--"),
     "ours bc1 tsnc": ("#c2255c", "^", ":"),
+    "ours astc6x6 learned": ("#0c8599", "v", "-"),
+    "ours astc6x6 linear": ("#0c8599", "v", "--"),
     "astc": ("#1c7ed6", "s", "-"),
     "avif": ("#2b9348", "", "-"),
     "jxl": ("#9c5fd6", "", "--"),

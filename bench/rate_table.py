@@ -33,7 +33,7 @@ from common.files import write_text
 from configs import Config, make_config
 from engine.schedule import Schedule
 from training.plan import plan_with
-from training.rates import ROWS, TABLE, Row, load_table, preset_for
+from training.rates import TABLE, WRITTEN_ROWS, Row, load_table, preset_for
 
 if TYPE_CHECKING:
     from dataset import Material
@@ -251,7 +251,7 @@ def measure_form(
         del rows[-1]["latents"]
         if not best.wide_neurons:
             del rows[-1]["wide_neurons"]
-        print(f"{ROWS[decoder, latents]} {bpp:g} bpp: {rows[-1]}", flush=True)
+        print(f"{WRITTEN_ROWS[decoder, latents]} {bpp:g} bpp: {rows[-1]}", flush=True)
     return rows
 
 
@@ -285,8 +285,8 @@ def tried(
 def unit_pace(decoder: str, materials: Sequence[Material], seconds: float, entries: list[dict[str, Any]]) -> float:
     """What a cost of 1 is, the pace that the iterations of the presets are for: that of the first packed row of the
     present table that the materials can have, over its cost. Raises: UserError where they can have none."""
-    decoder = decoder if (decoder, "packed") in ROWS else "learned"
-    for row in load_table()[ROWS[decoder, "packed"]]:
+    decoder = decoder if (decoder, "packed") in WRITTEN_ROWS else "learned"
+    for row in load_table()[WRITTEN_ROWS[decoder, "packed"]]:
         narrow = dataclasses.replace(row, wide_neurons=0)
         results = tried([narrow], decoder, materials, seconds, entries, []).get(narrow)
         if results:
@@ -307,7 +307,7 @@ def write_table(path: Path, table: Mapping[str, Any], settings: Mapping[str, Any
     origin = {"script": "python -m bench.rate_table", "rows": list(table), **settings, **facts, "measured": MEASURED}
     earlier = [{key: before[key] for key in before if key != "earlier"}, *before.get("earlier", [])]
     # an origin without `rows` was about all that there were
-    earlier = [one for one in earlier if not set(one.get("rows", ROWS.values())) <= set(table)]
+    earlier = [one for one in earlier if not set(one.get("rows", WRITTEN_ROWS.values())) <= set(table)]
     if earlier:
         origin["earlier"] = earlier
     write_text(path, format_table({**kept, "origin": origin, **table}))
@@ -318,7 +318,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = common.parser("Measure which grids and networks are best at each rate.")
     parser.add_argument("--seconds", type=float, default=6.0, help="processor seconds of a run at low rates")
     parser.add_argument("--rates", default=",".join(map(str, RATES)), help="bits per texel, ascending")
-    parser.add_argument("--decoders", default=",".join(ROWS.values()), help="rows to measure")
+    parser.add_argument("--decoders", default=",".join(WRITTEN_ROWS.values()), help="rows to measure")
     parser.add_argument("--write", default="", help="the table to write; empty: only the JSON of all results")
     arguments = parser.parse_args(argv)
     try:
@@ -328,8 +328,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if rates != sorted(set(rates)) or not 0.5 <= rates[0] <= rates[-1] <= 20:
         raise UserError(f"--rates {arguments.rates}: expected ascending rates from 0.5 to 20")
     forms = arguments.decoders.split(",")
-    if not set(forms) <= set(ROWS.values()):
-        names = ",".join(ROWS.values())
+    if not set(forms) <= set(WRITTEN_ROWS.values()):
+        names = ",".join(WRITTEN_ROWS.values())
         raise UserError(f"--decoders {arguments.decoders}: expected some of {names}, with commas between")
     common.use_threads(arguments.num_threads)
     from dataset import load_material
@@ -337,7 +337,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     materials = [load_material(folder) for folder in arguments.folders]
     entries: list[dict[str, Any]] = []
     table = {form: measure_form(*kind, rates, materials, arguments.seconds, entries)
-             for kind, form in ROWS.items() if form in forms}  # fmt: skip
+             for kind, form in WRITTEN_ROWS.items() if form in forms}  # fmt: skip
     settings = {"seconds": arguments.seconds, "materials": [material.name for material in materials]}
     print(common.save("rate_table", arguments.out, settings, entries))
     if arguments.write:
@@ -358,7 +358,7 @@ def format_table(table: Mapping[str, Any]) -> str:
     parts = [f'  "origin": {json.dumps(table["origin"])}']
     presets = ",\n".join(f"    {json.dumps(name)}: {json.dumps(preset)}" for name, preset in table["presets"].items())
     parts.append(f'  "presets": {{\n{presets}\n  }}')
-    for form in ROWS.values():
+    for form in WRITTEN_ROWS.values():
         rows = ",\n".join(f"    {json.dumps(row)}" for row in table[form])
         parts.append(f'  "{form}": [\n{rows}\n  ]')
     return "{\n" + ",\n".join(parts) + "\n}\n"

@@ -42,7 +42,8 @@ ENGINES = {  # format of a grid's files -> engines whose guide (docs/engines) lo
     "R8_UNORM": "Unity, three.js, Godot; Unreal by version: --dds_layout rgba8 suits all",
     "BC1_UNORM": "Unity, Godot, three.js on desktops, as it is: not sRGB, not compressed again; Unreal refuses blocks: "
     "--latents_format rgba8",
-    "ASTC_6x6_UNORM": "Unity and three.js, on phones; Godot has no 6x6, Unreal refuses blocks: --latents_format rgba8",
+    "ASTC_6x6_UNORM": "phones, in three.js, in Unity with --latents_format ktx; not Godot, which has no 6x6; Unreal "
+    "refuses blocks: --latents_format rgba8",
     "B4G4R4A4_UNORM": "Direct3D 11.1 and 12, Vulkan, Metal; no guide: --dds_layout filterable suits all",
 }
 TRAINED_AT = {  # `positions` of a manifest -> what that means to a decoder

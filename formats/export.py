@@ -14,6 +14,7 @@ from formats.astc import blocks_from_bc1
 from formats.block_textures import grid_blocks, grid_texels
 from formats.dds import Texture, encode_dds
 from formats.dds_layouts import check_layout
+from formats.ktx1 import GL_FORMATS, encode_ktx1
 from formats.ktx2 import encode_ktx2, ktx2_from_dds
 from formats.textures import ExportedTexture, encoded_grids, read_export, write_export
 from maps.record import MaterialRecord
@@ -85,6 +86,20 @@ def save_rgba8(out_dir: Path, exported: ExportedTexture, say: Say = print) -> No
     _save_blocks(out_dir, exported, tuple(BLOCKS), "rgba8", ".dds", encode, say)
 
 
+def save_ktx1(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
+    """Write the grids of ASTC blocks once more as hash_grid_<g>.ktx in KTX 1, with the same blocks: for Unity, which
+    imports these and no KTX2.
+
+    Raises: UserError for an export without such grids.
+    """
+
+    def encode(index: int) -> bytes:
+        grid = exported.model.grids[index]
+        return encode_ktx1(*grid.size, grid.storage, [level.tobytes() for level in grid_blocks(exported.model, index)])
+
+    _save_blocks(out_dir, exported, tuple(GL_FORMATS), "ktx", ".ktx", encode, say)
+
+
 def save_astc(out_dir: Path, exported: ExportedTexture, say: Say = print) -> None:
     """Write the grids of BC1 blocks once more as hash_grid_<g>_astc.ktx2 in ASTC 4x4, with the same mips: for phones,
     few of which sample BC1. A texel moves by 1.33 steps of 8 bits or less, see formats/astc.py.
@@ -103,18 +118,20 @@ def _save_blocks(
     out_dir: Path, exported: ExportedTexture, storages: Sequence[str], form: str, suffix: str,
     encode: Callable[[int], bytes], say: Say,
 ) -> None:  # fmt: skip
-    """Write what `encode` makes of each grid of these storages, by its number, as hash_grid_<g>_<form><suffix>."""
-    grids = exported.model.grids
+    """Write what `encode` makes of each grid of these storages, by its number, as
+    hash_grid_<g>_<form><suffix>, or without the form where the suffix says it."""
+    grids, ending = exported.model.grids, suffix if form == suffix[1:] else f"_{form}{suffix}"
     compressed = [index for index, grid in enumerate(grids) if grid.storage in storages]
     if not compressed:
         found = next((grid.block.title for grid in grids if grid.compressed), "words alone")
         ways = "; --dds_layout rgba8 widens these" if form == "rgba8" else ""
+        wanted, given = (BLOCKS[storages[0]].title, storages[0])
         raise UserError(
-            f"--latents_format {form}: expected grids of BC1 (train.py --latents bc1), found {found}{ways}"
+            f"--latents_format {form}: expected grids of {wanted} (train.py --latents {given}), found {found}{ways}"
         )
     with staged_folder(out_dir) as stage:
         for index in compressed:
-            name = f"hash_grid_{index}_{form}{suffix}"
+            name = f"hash_grid_{index}{ending}"
             payload = encode(index)
             write_bytes(stage / name, payload)
             say(f"{one_line(str(out_dir / name))}  {len(payload)} bytes")

@@ -12,7 +12,7 @@ from common.errors import UserError, brief, one_line
 from common.knobs import OneLineParser, add_flags, check_values, knob
 from configs import LAYOUTS, MAX_PIXELS, MOST_PIXELS
 
-LATENTS_FORMATS = ("dds", "ktx2", "rgba8", "astc")
+LATENTS_FORMATS = ("dds", "ktx2", "ktx", "rgba8", "astc")
 TEXTURE_FORMATS = ("dds", "ktx2", "png", "glb")
 SCALAR_TEXTURES = ("bc4", "orm_bc7", "orm_bc1")
 BC7_EFFORTS = ("fast", "normal", "slow")
@@ -64,7 +64,8 @@ class ExportOptions:
         section="feature textures",
     )  # fmt: skip
     latents_format: str = knob(
-        "dds", "dds; ktx2: KTX2 files of the same textures beside the DDS ones; rgba8: beside those of blocks the same "
+        "dds", "dds, of --latents astc6x6 KTX2: as a run has them; ktx2: KTX2 files of the same textures beside the "
+        "DDS ones; ktx: beside those of ASTC 6x6 the same in KTX 1, for Unity; rgba8: beside those of blocks the same "
         "texels in R8G8B8A8, for importers that refuse blocks and encode themselves; astc: beside those of BC1 the "
         "same blocks as ASTC 4x4 in KTX2, for phones", choices=LATENTS_FORMATS,
     )  # fmt: skip

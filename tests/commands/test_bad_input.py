@@ -46,11 +46,11 @@ from training.run_folder import list_checkpoints
      (["--device", "banana"], ["--device"]), (["--device", "meta"], ["--device"]), (["--device", ""], ["--device"]),
      (["--config", "none.yaml"], ["--config"]), (["--groups_max_workers", -1], ["--groups_max_workers", "0 to 1024"]),
      (["--lr_scheduler", "step\nlr"], ["--lr_scheduler"]),
-     (["--latents", "bc7", "--bpp", 5], ["--latents: expected one of packed, bc1, got bc7; BC1 is better at equal bits",
+     (["--latents", "bc7", "--bpp", 5], ["--latents: expected one of packed, bc1, astc6x6, got bc7; BC1 is better at",
                                          "BC1 31.3 dB, BC7 30.4"]),
      (["--latents", "BC4"], ["got BC4; BC1 is better at equal bits", "29.5"]),
-     (["--latents", "astc8x8"], ["got astc8x8; ASTC grids cannot be trained"]),
-     (["--latents", "bc9"], ["expected one of packed, bc1, got bc9"]),
+     (["--latents", "astc8x8"], ["got astc8x8; of ASTC only astc6x6 can be trained"]),
+     (["--latents", "bc9"], ["expected one of packed, bc1, astc6x6, got bc9"]),
      (["--latents", "bc1", "--quantize", "False"], ["--latents bc1: a rate counts rounded features"]),
      (["--preset", "fast", "--quantize", "False"], ["--preset fast: a rate counts"])],
     ids=str,
@@ -73,9 +73,10 @@ def test_a_process(tmp_path):
     "grids, words",
     [("{max_resolution: 24, n_levels: 5}", ["24"]), ("{quantize_bits: 16, save_bits: 8}", ["16"]),
      ("{}, {quantize_bits: 16, save_bits: 8}", ["hash_grid_configs[1]"]),
-     ("{}, {storage: bc4}", ["hash_grid_configs[1].storage: expected one of packed, bc1, got bc4; BC1 is better"]),
+     ("{}, {storage: bc4}", ["hash_grid_configs[1].storage: expected one of packed, bc1, astc6x6, got bc4; BC1"]),
      ("{storage: bc1, quantize_bits: 4}", ["hash_grid_configs[0]", "leave out quantize_bits and save_bits"]),
-     ("{storage: bc1, save_bits: 32}", ["hash_grid_configs[0]", "4 bits a texel"])],
+     ("{storage: bc1, save_bits: 32}", ["hash_grid_configs[0]", "4 bits a texel"]),
+     ("{storage: astc6x6, save_bits: 32}", ["hash_grid_configs[0]", "storage astc6x6 has 3.556 bits a texel"])],
 )  # fmt: skip
 def test_grids_that_cannot_be_built(grids, words, maps, tmp_path, capsys):
     (tmp_path / "my.yaml").write_text(f"hash_grid_configs: [{grids}]")

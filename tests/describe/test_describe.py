@@ -42,7 +42,7 @@ def test_everything_of_an_export(shipped):
     assert "grid 1  3 x 3, 1 level            4 features of 4 bits in words of 16  linear   mip 0 trained" in text
     assert "R8G8B8A8_UNORM  Unreal, Unity, Godot, three.js" in text
     assert "R8G8_UNORM      Unity, three.js; not Godot (luminance and alpha)" in text and "--dds_layout rgba8" in text
-    assert set(ENGINES) == {*FORMAT_NAMES.values(), "BC1_UNORM"}
+    assert set(ENGINES) == {*FORMAT_NAMES.values(), "BC1_UNORM", "ASTC_6x6_UNORM"}
     assert "64 -> 16 -> 16 (11 of the outputs are used)" in text and "1280 float32" in text
     words = (36 + 9 + 1) * 8 + 9 * 2
     assert f"in memory  {words + 1280 * 4} bytes: grids {words}, network 5120" in text

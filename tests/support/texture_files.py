@@ -14,7 +14,7 @@ DXGI_NAMES = {71: "BC1", 80: "BC4", 83: "BC5", 95: "BC6H", 98: "BC7", 99: "BC7"}
 # of a float has the qualifier 0x80
 VK = {
     131: (128, 8, [(0, 0, 64)], 1), 139: (131, 8, [(0, 0, 64)], 1), 141: (132, 16, [(0, 0, 64), (1, 64, 64)], 1),
-    157: (162, 16, [(0, 0, 128)], 1), 143: (133, 16, [(0x80, 0, 128)], 1),
+    157: (162, 16, [(0, 0, 128)], 1), 165: (162, 16, [(0, 0, 128)], 1), 143: (133, 16, [(0x80, 0, 128)], 1),
     145: (134, 16, [(0, 0, 128)], 1), 146: (134, 16, [(0, 0, 128)], 2),
     9: (1, 1, [(0, 0, 8)], 1), 16: (1, 2, [(0, 0, 8), (1, 8, 8)], 1),
     37: (1, 4, [(0, 0, 8), (1, 8, 8), (2, 16, 8), (15, 24, 8)], 1),
@@ -63,7 +63,9 @@ def ktx2_levels(payload: bytes, mips: int | None = None) -> tuple[dict, list[byt
     index = [struct.unpack_from("<3Q", payload, 80 + 24 * level) for level in range(count)]
     assert dfd_at == 80 + 24 * count and kvd_at == dfd_at + dfd_size and dfd_at % 4 == kvd_at % 4 == 0
     model, block, samples, transfer = VK[vk]
-    side, top = (1, (1 << samples[0][2]) - 1) if model == 1 else (4, 0x3F800000 if samples[0][0] & 0x80 else 0xFFFFFFFF)
+    side, top = (6 if vk == 165 else 4), 0x3F800000 if samples[0][0] & 0x80 else 0xFFFFFFFF
+    if model == 1:
+        side, top = 1, (1 << samples[0][2]) - 1
     assert type_size == (2 if vk == 1000340000 else 1)
     total, vendor_type, version, size = struct.unpack_from("<IIHH", payload, dfd_at)
     assert (total, vendor_type, version, size) == (dfd_size, 0, 2, dfd_size - 4) and size == 24 + 16 * len(samples)

@@ -20,7 +20,8 @@ SIZES = [
     (1024, 1000), (300, 200), (2000, 1000), (8192, 512), (641, 359),
 ]  # fmt: skip
 RATES = (0.8, 1.25, 2.5, 3.5, 5.0, 7.0, 10.0, 14.0, 20.0)
-FORMS = [("packed", "learned"), ("packed", "linear"), ("bc1", "linear"), ("bc1", "learned")]
+FORMS = [("packed", "learned"), ("packed", "linear"), ("bc1", "linear"), ("bc1", "learned"), ("astc6x6", "linear"),
+         ("astc6x6", "learned")]  # fmt: skip
 
 
 def row(fine, coarse, scale: float, latents: str = "packed") -> Row:
@@ -50,7 +51,7 @@ def test_the_rate_is_met_with_the_materials_proportions(size, latents, decoder):
         met += 1
         grids, decoder_form = model_shape(planned, *size)
         layers = layer_sizes(input_layout(grids, decoder_form), decoder_form)
-        words = sum(math.prod(grid.size) * grid.save_bits for grid in grids)
+        words = sum(grid.texels_of(grid.size) * grid.bits_per_texel for grid in grids)
         spent = words + bits_of_weights(layers, planned.weight_bits)
         assert spent / math.prod(size) == pytest.approx(bpp, rel=0.04)
         for grid in grids:

@@ -47,11 +47,12 @@ def test_a_rate_is_met_within_four_percent(size, decoder):
 
 @pytest.mark.parametrize("decoder", ["learned", "reference"])
 @pytest.mark.parametrize("size", [*SIZES, (256, 256), (300, 200), (2048, 128)], ids=str)
-def test_planes_of_bc1_cost_what_was_asked_for(size, decoder):
+@pytest.mark.parametrize("latents", ["bc1", "astc6x6"])
+def test_planes_of_blocks_cost_what_was_asked_for(size, decoder, latents):
     met = 0
     for bpp in RATES:
         try:
-            planned = plan(make_config({"bpp": bpp, "decoder": decoder, "latents": "bc1"}), *size)
+            planned = plan(make_config({"bpp": bpp, "decoder": decoder, "latents": latents}), *size)
         except UserError as error:
             assert "for its network" in str(error)
             continue
@@ -60,16 +61,18 @@ def test_planes_of_bc1_cost_what_was_asked_for(size, decoder):
         assert model.bits_per_texel(*size)["bpp"] == pytest.approx(bpp, rel=0.04)
         assert len(model.grids) <= 16  # textures that WebGL 2 promises to a fragment shader
         for grid in model.grids:
-            assert grid.storage == "bc1"
+            assert grid.storage == latents
             whole = (max(size),) * 2 if decoder == "reference" else size
-            assert all(mine % 4 == 0 and mine != sides for mine, sides in zip(grid.size, whole))
+            unit = 4 if latents == "bc1" else 1
+            assert all(mine % unit == 0 and mine != sides for mine, sides in zip(grid.size, whole))
             assert grid.interpolation == ("learned" if decoder == "learned" and grid.n_levels > 1 else "linear")
     assert met >= 8
 
 
-def test_bc1_alone_asks_for_a_plan():
-    planned = plan(make_config({"latents": "bc1"}), 256, 256)
-    assert planned.decoder == "linear" and {grid.storage for grid in planned.hash_grid_configs} == {"bc1"}
+@pytest.mark.parametrize("latents", ["bc1", "astc6x6"])
+def test_blocks_alone_ask_for_a_plan(latents):
+    planned = plan(make_config({"latents": latents}), 256, 256)
+    assert planned.decoder == "linear" and {grid.storage for grid in planned.hash_grid_configs} == {latents}
     assert plan(make_config({"latents": "packed"}), 256, 256).hash_grid_configs == []
     assert make_config(to_dict(planned)).hash_grid_configs == planned.hash_grid_configs  # config.json reads back
 
@@ -132,27 +135,28 @@ def test_chosen_defaults_stay_as_they_are():
     assert planned.chosen == {"preset", "decoder", "bpp", "max_iter"}
 
 
-@pytest.mark.parametrize("latents", ["packed", "bc1"])
+@pytest.mark.parametrize("latents", ["packed", "bc1", "astc6x6"])
 def test_the_linear_form(latents):
     """Its waves have no period below eight texels; BC1 planes are there to be filtered."""
     planned = plan(make_config({"decoder": "linear", "latents": latents}), 256, 128)
     assert {grid.interpolation for grid in planned.hash_grid_configs} == {"linear"}
     assert planned.activation == "hard_swish"
     assert 256 / 2 ** (planned.n_frequencies - 2) == 8  # wave i has a period of 2^(1 - i)
-    assert planned.positions == ("filtered" if latents == "bc1" else "centres")
+    assert planned.positions == ("centres" if latents == "packed" else "filtered")
     given = {"decoder": "linear", "latents": latents, "positions": "centres", "n_frequencies": 12}
     centres = plan(make_config(given), 256, 128)
     assert (centres.positions, centres.n_frequencies) == ("centres", 12)
     # a preset is an amount of time, and iterations at filtered positions take longer
-    assert (centres.max_iter > 1.3 * planned.max_iter) == (latents == "bc1")
+    assert (centres.max_iter > 1.3 * planned.max_iter) == (latents != "packed")
 
 
 @pytest.mark.parametrize("side", [512, 1024, 4096])
 @pytest.mark.parametrize("decoder", ["learned", "linear"])
-def test_planes_for_every_rate(decoder, side):
+@pytest.mark.parametrize("latents", ["bc1", "astc6x6"])
+def test_planes_for_every_rate(decoder, side, latents):
     """Half-side planes give way to others before their rest needs more than their own size."""
     for step in range(17):
-        plan(make_config({"bpp": 0.5 * 40 ** (step / 16), "decoder": decoder, "latents": "bc1"}), side, side)
+        plan(make_config({"bpp": 0.5 * 40 ** (step / 16), "decoder": decoder, "latents": latents}), side, side)
 
 
 @pytest.mark.parametrize("decoder", ["learned", "reference", "linear"])

@@ -57,14 +57,15 @@ function readBc1(bytes, at) {
 
 function readAstc(bytes, at) {
     const bits = (first, count) => {
-        const [a, b, c, d] = bytes.subarray(at + (first >> 3));
-        return (a | b << 8 | c << 16 | d << 24) >>> (first & 7) & 2 ** count - 1;
+        const i = at + (first >> 3);
+        return (bytes[i] | bytes[i + 1] << 8 | bytes[i + 2] << 16 | bytes[i + 3] << 24) >>> (first & 7) & 2 ** count - 1;
     };
-    const values = [MODE_BITS, MODE_BITS + TRIPLE_BITS].flatMap((from) => {
-        const triple = bits(from, TRIPLE_BITS), quints = QUINTS[triple >> 4 & 7 | triple >> 8 & 24 | triple >> 12 & 96];
-        return [triple & 15, triple >> 7 & 15, triple >> 13 & 15].map((low, i) => END_POINTS[quints[i] << 4 | low]);
-    });
-    const first = [values[0], values[2], values[4]], second = [values[1], values[3], values[5]], sum = (of) => of[0] + of[1] + of[2];
+    const three = (from) => {
+        const triple = bits(from, TRIPLE_BITS), [q0, q1, q2] = QUINTS[triple >> 4 & 7 | triple >> 8 & 24 | triple >> 12 & 96];
+        return [END_POINTS[q0 << 4 | triple & 15], END_POINTS[q1 << 4 | triple >> 7 & 15], END_POINTS[q2 << 4 | triple >> 13 & 15]];
+    };
+    const [r0, r1, g0] = three(MODE_BITS), [g1, b0, b1] = three(MODE_BITS + TRIPLE_BITS), first = [r0, g0, b0], second = [r1, g1, b1];
+    const sum = ([r, g, b]) => r + g + b;
     if (bits(0, MODE_BITS) !== MODE || bits(MODE_BITS + 2 * TRIPLE_BITS, 1) || sum(second) < sum(first)) {  // swapped: other colours
         throw new Error(`expected the mode of ASTC that grids have, found another in block ${at / 16}`);
     }

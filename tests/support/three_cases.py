@@ -19,7 +19,7 @@ from maps.ranges import to_units
 from metrics.file_space import in_file_space
 from shape import DecoderSpec, GridSpec
 from tests.support.exports import make_model
-from tests.support.shader_cases import astc
+from tests.support.shader_cases import astc, bc1
 from transcode.gltf.extension import neural_texture_to_json
 
 PLAIN = ("diffuse", "normal", "roughness", "occlusion", "metallic")
@@ -42,7 +42,7 @@ CASES: dict[str, tuple[list[GridSpec], DecoderSpec, tuple[int, int], tuple[str, 
         DecoderSpec(0, 16, 1, 2), (12, 10), PLAIN, "packed",
     ),
     "astc blocks": (
-        [astc((14, 10), 2), astc((14, 10), 2), astc(5, 1, "learned"), GridSpec(4, 1, 4, 16)],
+        [astc((14, 10), 2), astc((14, 10), 2), astc(5, 1, "learned"), GridSpec(4, 1, 4, 16), bc1((14, 10), 2)],
         DecoderSpec(2, 16, 1), (16, 12), HOLED, "packed",
     ),
     "oblong": (

@@ -112,7 +112,7 @@ def without_comments(text: str) -> list[str]:
 def arrays_of(name: str) -> dict[str, tuple[str, int]]:
     """Texture -> (array, layer), of the cases whose textures are layers of arrays."""
     planes = {"blocks": [("ntGrid0", 0), ("ntGrid1", 0)], "odd blocks": [("ntGrid0", 0), ("ntGrid1", 1)],
-              "astc blocks": [("ntGrid0", 0), ("ntGrid1", 0), ("ntGrid2", 1)]}  # fmt: skip
+              "astc blocks": [("ntGrid0", 0), ("ntGrid1", 0), ("ntGrid2", 1), ("ntGrid4", 2)]}  # fmt: skip
     many = [f"ntGrid{grid}{f'Plane{plane}' if plane else ''}" for grid in range(3) for plane in range(4)]
     if name == "many":
         return {one: ("ntBlocks0", layer) for layer, one in enumerate(many)}

@@ -15,8 +15,8 @@ from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
-from training.code_refinement import Refinement
 from training.checkpoint import load_checkpoint
+from training.code_refinement import Refinement
 from training.plan import HIGHEST_BPP, least_rate, plan
 from training.run import train_on
 from training.state import Session
@@ -255,11 +255,11 @@ def train_to_target(session: Session, config: Config) -> Result:
     results: list[Result] = []
     while True:
         aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
-        first = train_on(session, plan(aimed, material.width, material.height, row_bpp))
-        results.append(mended(session, first, target))
-        psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
-        if psnr is None or len(results) == 2:
+        run = train_on(session, plan(aimed, material.width, material.height, row_bpp))
+        results.append(mended(session, run, target))
+        if not results[-1].completed or len(results) == 2 or (results[-1] is not run and _psnr(results[-1]) >= target):
             break
+        psnr = _psnr(run)  # before more rounds, which the next one does not begin with
         again = second_rate(session, target, Probe(aimed.bpp, psnr), slope, lowest, aimed, row_bpp)
         if again is None:
             break
@@ -269,7 +269,7 @@ def train_to_target(session: Session, config: Config) -> Result:
     if not results[-1].completed:
         return results[-1]
     best = best_result(results, target)
-    psnr = best.metrics["psnr"]["all"]
+    psnr = _psnr(best)
     verdict = "reached" if psnr >= target else f"missed by {target - psnr:.2f} dB"
     end = ", the least that it can have" if psnr > target + WINDOW and aimed.bpp <= round(lowest, 3) else ""
     rate = f"{best.rates['bpp']:.2f} bpp{end}"
@@ -280,7 +280,7 @@ def train_to_target(session: Session, config: Config) -> Result:
 def mended(session: Session, result: Result, target: float) -> Result:
     """More rounds of --refine for a run that ended a little below the target, until it is reached."""
     for _ in range(MORE_ROUNDS):
-        missed = target - result.metrics["psnr"]["all"] if result.completed else 0.0
+        missed = target - _psnr(result) if result.completed else 0.0
         checkpoint = load_checkpoint(result.run) if 0 < missed <= MENDED_DB else None
         if checkpoint is None or not checkpoint.config.refine or not checkpoint.training.get("refined"):
             break
@@ -292,7 +292,12 @@ def mended(session: Session, result: Result, target: float) -> Result:
 
 def best_result(results: Sequence[Result], target: float) -> Result:
     """The result of the smallest rate that reaches the target, else the one of the highest PSNR."""
-    reached = [result for result in results if result.metrics["psnr"]["all"] >= target]
+    reached = [result for result in results if _psnr(result) >= target]
     if reached:
         return min(reached, key=lambda result: result.rates["bpp"])
-    return max(results, key=lambda result: result.metrics["psnr"]["all"])
+    return max(results, key=_psnr)
+
+
+def _psnr(result: Result) -> float:
+    """Of all channels at LOD 0, dB."""
+    return result.metrics["psnr"]["all"]

@@ -15,6 +15,7 @@ from engine.create import create_engine
 from engine.schedule import Schedule
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
+from training.checkpoint import load_checkpoint
 from training.code_refinement import Refinement
 from training.plan import HIGHEST_BPP, least_rate, plan
 from training.run import train_on
@@ -33,7 +34,10 @@ LATER_ROUNDS = 0.25  # gain of all later rounds of --refine over that of the fir
 # `fast`: 33.3 dB in a short run at 20 bpp, 39.0 predicted, 40.0 in a full run.
 DOUBTED_GAIN = 0.75
 AIM_ABOVE = 0.12  # dB above the target for the first run; predictions are off by about as much
-SECOND_AIM = 0.13  # dB above target for the second and last run; no further run can correct a miss
+SECOND_AIM = 0.08  # dB above target for the second and last run; no further run can correct a miss
+# A run that ends below the target by up to MENDED_DB gets up to MORE_ROUNDS rounds of search in place of another run.
+# data/test at 19.4 bpp, `balanced`: 43.97 dB after its two rounds, 44.32 after three more.
+MENDED_DB, MORE_ROUNDS = 0.12, 4
 STEEPEST = 4.0  # dB per octave between full runs; probes overestimate it, as they are less trained at high rates
 WINDOW = 0.3  # dB above the target within which a result counts as reached
 LOCAL_PROBES, LOCAL_SHARE = 5, 0.2  # short runs near the second full run's rate, and the share of a full run they take
@@ -251,10 +255,11 @@ def train_to_target(session: Session, config: Config) -> Result:
     results: list[Result] = []
     while True:
         aimed = dataclasses.replace(aimed, bpp=round(bpp, 3))
-        results.append(train_on(session, plan(aimed, material.width, material.height, row_bpp)))
-        psnr = results[-1].metrics["psnr"]["all"] if results[-1].completed else None
-        if psnr is None or len(results) == 2:
+        run = train_on(session, plan(aimed, material.width, material.height, row_bpp))
+        results.append(mended(session, run, target))
+        if not results[-1].completed or len(results) == 2 or (results[-1] is not run and _psnr(results[-1]) >= target):
             break
+        psnr = _psnr(run)  # before more rounds, which the next one does not begin with
         again = second_rate(session, target, Probe(aimed.bpp, psnr), slope, lowest, aimed, row_bpp)
         if again is None:
             break
@@ -264,7 +269,7 @@ def train_to_target(session: Session, config: Config) -> Result:
     if not results[-1].completed:
         return results[-1]
     best = best_result(results, target)
-    psnr = best.metrics["psnr"]["all"]
+    psnr = _psnr(best)
     verdict = "reached" if psnr >= target else f"missed by {target - psnr:.2f} dB"
     end = ", the least that it can have" if psnr > target + WINDOW and aimed.bpp <= round(lowest, 3) else ""
     rate = f"{best.rates['bpp']:.2f} bpp{end}"
@@ -272,9 +277,27 @@ def train_to_target(session: Session, config: Config) -> Result:
     return best
 
 
+def mended(session: Session, result: Result, target: float) -> Result:
+    """More rounds of --refine for a run that ended a little below the target, until it is reached."""
+    for _ in range(MORE_ROUNDS):
+        missed = target - _psnr(result) if result.completed else 0.0
+        checkpoint = load_checkpoint(result.run) if 0 < missed <= MENDED_DB else None
+        if checkpoint is None or not checkpoint.config.refine or not checkpoint.training.get("refined"):
+            break
+        session.say(f"{missed:.2f} dB below the target of {target:.2f}: one more round of search")
+        config = dataclasses.replace(checkpoint.config, refine=checkpoint.training["refined"] + 1)
+        result = train_on(session, config, checkpoint)
+    return result
+
+
 def best_result(results: Sequence[Result], target: float) -> Result:
     """The result of the smallest rate that reaches the target, else the one of the highest PSNR."""
-    reached = [result for result in results if result.metrics["psnr"]["all"] >= target]
+    reached = [result for result in results if _psnr(result) >= target]
     if reached:
         return min(reached, key=lambda result: result.rates["bpp"])
-    return max(results, key=lambda result: result.metrics["psnr"]["all"])
+    return max(results, key=_psnr)
+
+
+def _psnr(result: Result) -> float:
+    """Of all channels at LOD 0, dB."""
+    return result.metrics["psnr"]["all"]

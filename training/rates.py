@@ -72,7 +72,8 @@ class Preset:
     patient: whether a row's `effort` lengthens a run, rather than the same time at every rate.
     wide_side, wide_layers: up to this side of a square a material gets so many layers of a row's wide_neurons, where
         the row has them: networks of linear grids hardly gain by them. A larger material gets LARGE_SHARE of the
-        iterations: batches grow, see `growth`, and a wide network would take twice the time.
+        iterations, as it does in blocks that are trained as long: batches grow, see `growth`, and a wide network would
+        take twice the time.
     small_effort: of a material of at most SMALL_TEXELS that gets the wide_layers: the factor on `iterations` in place
         of a row's, at an iteration's time with no network, see plan.iterations_for. 0: as other materials.
     small_refine: rounds of search of such a material with packed grids; 0: `refine`.

@@ -22,7 +22,7 @@ from engine.schedule import Schedule
 from engine.torch.block_search import END_FAILURES, WEIGHT_FAILURES
 from engine.torch.code_search import FAILURES, FEATURES_TRIED, search_level
 from engine.torch.level_search import REACH
-from formats import bc1
+from formats.block_textures import CODECS
 from maps.channels import MAPS
 from metrics.evaluate import metric_options, score_lod
 from model import new_model
@@ -362,17 +362,20 @@ BLOCK_PLANES = [
 ]
 
 
-def test_rounds_improve_the_blocks_that_a_file_has(engine_name, monkeypatch):
+@pytest.mark.parametrize("storage", CODECS)
+def test_rounds_improve_the_blocks_that_a_file_has(engine_name, storage, monkeypatch):
     monkeypatch.setattr(refine, "TUNE_ITERATIONS", 60)
-    model, material, config, _ = trained(engine_name, refine=2, hash_grid_configs=BLOCK_PLANES)
+    planes = [{**plane, "storage": storage} for plane in BLOCK_PLANES]
+    model, material, config, _ = trained(engine_name, refine=2, hash_grid_configs=planes)
     refinement = refine.Refinement(model, material, config)
     assert refinement.possible and refinement.searched == [True, False]
     scores = [psnr_of_lod_0(model, material)]
     for index in range(2):
         assert refinement.round(index) > 0
         for number in range(2):  # as it is read back from a file
-            parameters = model.grid_parameters[number].detach().view(-1, 22)
-            parameters.copy_(blocks.parameters_of(blocks.BC1, *bc1.split(bc1.encode(parameters))))
+            block, codec = model.grids[number].block, CODECS[storage]
+            parameters = model.grid_parameters[number].detach().view(-1, block.parameters)
+            parameters.copy_(blocks.parameters_of(block, *codec.split(codec.encode(parameters))))
         scores.append(psnr_of_lod_0(model, material))
     assert scores[1] > scores[0] + 0.1 and scores[2] > scores[1]
 

@@ -38,6 +38,7 @@ SHAPES = {  # grids, decoder
     "extra maps": ([COARSE], DecoderSpec(2, 32, 2, activation="hard_swish", outputs=16, **EIGHT)),
     "blocks": ([GridSpec(12, 3, 0, 4, "linear", "bc1")] * 2, DecoderSpec(3, 32, 2, **EIGHT)),
     "block": ([GridSpec(4, 1, 0, 4, "learned", "bc1")], DecoderSpec(0, 16, 1, 2, "hard_swish", **EIGHT)),
+    "ASTC blocks": ([GridSpec(14, 2, 0, 6, "linear", "astc6x6")] * 2, DecoderSpec(3, 32, 2, **EIGHT)),
     "learned blocks": (
         [GridSpec(20, 2, 0, 4, "learned", "bc1"), COARSE], DecoderSpec(0, 16, 2, 3, "hard_swish", **EIGHT),
     ),

@@ -188,15 +188,15 @@ BLOCK_SHAPES = {
         make_model, ((26, 3), 1, 0, 4, "learned", "bc1"), ((4, 24), 2, 0, 4, "linear", "bc1"), lods=5
     ),
     # sides of a block and a part of one, less than one, and planes; beside BC1
-    "ASTC blocks": partial(
+    "ASTC blocks, planes": partial(
         make_model, (20, 3, 0, 6, "linear", "astc6x6"), *[(7, 1, 0, 6, "linear", "astc6x6")] * 2,
         (5, 1, 0, 4, "linear", "bc1"), lods=5,
     ),
-    "learned ASTC blocks": partial(
+    "learned ASTC blocks, planes": partial(
         make_model, *[((14, 26), 2, 0, 6, "learned", "astc6x6")] * 2, ((1, 9), 1, 0, 6, "linear", "astc6x6"),
         (5, 1, 4, 16), texel_frequencies=2, lods=5,
     ),
-    "ASTC blocks as floats": partial(
+    "ASTC blocks as floats, planes": partial(
         make_model, (13, 1, 0, 6, "learned", "astc6x6"), (2, 2, 0, 6, "linear", "astc6x6"), quantized=False, layers=0
     ),
     "sixteen planes": partial(make_model, *[(4, 1, 0, 4, "learned", "bc1")] * 8, *[(2, 1, 0, 4, "linear", "bc1")] * 8,

@@ -102,11 +102,11 @@ class Stepped(Curve):
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("growth", [1.2, 1.25])  # measured: 1.06 to 1.58, where some starts miss
 def test_a_second_run_lands_on_a_steep_part(rise, start, share, growth):
-    """The slope that the search knows is a third of what it is there."""
+    """The slope that the search knows is a third of what it is there. What ends a little below is mended."""
     curve = Stepped(4.2, 4.5, rise, growth, 26.0, 2.8)
     target = curve.full(4.2 * (4.5 / 4.2) ** share)
     again = second(curve, target, start, 2.8)
-    assert 0 <= curve.full(again or start) - target <= WINDOW
+    assert -search.MENDED_DB <= curve.full(again or start) - target <= WINDOW
 
 
 @pytest.mark.parametrize("growth", [1.1, 1.5, 2.0])

@@ -7,13 +7,19 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
 import train
 from common.errors import UserError
+from configs import make_config
 from formats.textures import read_export
 from tests.support.runs import offline, save_maps
 from training import rate_search, rates
-from training.rate_search import best_result
+from training.checkpoint import load_checkpoint
+from training.plan import plan
+from training.rate_search import MENDED_DB, MORE_ROUNDS, best_result, mended
+from training.run import read_material, train_on
+from training.state import Session, is_complete
 from training.summary import Result
 from transcode import codecs as texture_codecs
 from transcode.codecs import encode_decode, missing_packages
@@ -100,6 +106,24 @@ def test_a_target(maps, tmp_path, capsys):
     assert verdict.startswith(f"target   {target:.2f} dB ") and str(runs[0].parent) in verdict
     config = json.loads((runs[-1] / "config.json").read_text())
     assert config["bpp"] >= 0.5 and config["target_psnr"] == 0
+
+
+def test_a_run_that_ends_a_little_below_gets_more_rounds_of_search(maps, tmp_path):
+    lines: list[str] = []
+    config = dataclasses.replace(make_config({"bpp": 6.0, "preset": "fast", "n_neurons": 16, "batch_size": 512}),
+                                 data_dir=str(maps), save_dir=str(tmp_path / "out"))  # fmt: skip
+    session = Session(read_material(str(maps), config, lines.append), torch.device("cpu"), lines.append, quiet=True)
+    result = train_on(session, plan(config, 128, 96))
+    psnr, rounds = result.metrics["psnr"]["all"], plan(config, 128, 96).refine
+    for target in (psnr - 0.01, psnr + MENDED_DB + 0.01):  # reached, and too far away
+        assert mended(session, result, target) is result
+    again = mended(session, result, psnr + 0.02)
+    done = load_checkpoint(result.run)
+    assert again.run == result.run and is_complete(done) and done.training["refined"] == done.config.refine > rounds
+    assert again.metrics["psnr"]["all"] >= psnr + 0.02 or done.config.refine == rounds + MORE_ROUNDS
+    assert again.metrics["psnr"]["all"] > psnr and again.rates == result.rates
+    assert sum("one more round of search" in line for line in lines) == done.config.refine - rounds
+    assert read_export(done.path).manifest.metrics["psnr"]["all"] == again.metrics["psnr"]["all"]
 
 
 def test_a_target_out_of_reach_leaves_nothing(maps, tmp_path):

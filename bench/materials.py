@@ -9,14 +9,14 @@ from dataset import Material
 from maps.channels import MAPS
 
 SIZE_GRIDS = ((2, 16), (8, 32))  # (part of the size, bits per texel): 4.5 bits per texel of the material
-SIZE_PLANES = (2, 2, 2, 2, 4, 4)  # parts of the size, of BC1: as many bits
+SIZE_PLANES = (2, 2, 2, 2, 4, 4)  # parts of the size, of planes of blocks: with BC1 as many bits
 SIZE_MAPS = ("diffuse", "normal", "roughness", "metallic", "displacement")  # 9 channels
 
 
 def grids_of(size: int, latents: str = "packed") -> list[dict[str, int | str]]:
     """Grids that stand in the same relation to every size; all linear."""
-    if latents == "bc1":
-        return [{"max_resolution": max(size // part, 1), "storage": "bc1"} for part in SIZE_PLANES]
+    if latents != "packed":
+        return [{"max_resolution": max(size // part, 1), "storage": latents} for part in SIZE_PLANES]
     return [{"max_resolution": max(size // part, 1), "save_bits": bits} for part, bits in SIZE_GRIDS]
 
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dataset import Material
 
 SIZE, BPP, PRESET = 4096, 5.0, "fast"
+USUAL_LATENTS = ("packed", "bc1")
 COLUMNS = (
     ("size", "size", "{}²"), ("latents", "latents", "{}"), ("decoder", "decoder", "{}"), ("bpp", "bpp", "{:.2f}"),
     ("iterations", "iterations", "{:d}"), ("PSNR dB", "psnr", "{:.2f}"), ("filtered", "psnr_filtered", "{:.2f}"),
@@ -93,7 +94,8 @@ def build_parser() -> OneLineParser:
     parser = OneLineParser(description=__doc__.splitlines()[0], prog="python -m bench.size")
     parser.add_argument("folder", nargs="?", default="data/test", help="material folder")
     parser.add_argument("--sizes", type=int, nargs="*", default=[SIZE], help=f"widths of the squares  [{SIZE}]")
-    parser.add_argument("--latents", type=words_of(LATENTS), default=LATENTS, help="with commas between  [packed,bc1]")
+    words = f"some of {', '.join(LATENTS)}, with commas between  [{','.join(USUAL_LATENTS)}]"
+    parser.add_argument("--latents", type=words_of(LATENTS), default=USUAL_LATENTS, help=words)
     parser.add_argument("--decoder", choices=DECODERS, default=PLAIN[1], help=f"of all runs  [{PLAIN[1]}]")
     parser.add_argument("--bpp", type=float, default=BPP, help=f"rate, bits per texel  [{BPP:g}]")
     parser.add_argument("--preset", choices=[name for name in PRESETS if name], default=PRESET,

@@ -59,8 +59,8 @@ struct Case {
 static const Case CASES[] = {
     {{{4, 4, 5, 4, 4, 0, 0, 1}, {8, 4, 3, 12, 12, 1, 0, 1}}, 0, 0},  // codes
     {{{4, 4, 5, 4, 2, 0, 0, 1}, {8, 4, 3, 3, 24, 0, 0, 2}}, 1, 1},
-    {{{3, 0, 5, 4, 4, 1, 1, 1}, {3, 0, 1, 7, 7, 0, 1, 1}}, 1, 0},  // blocks
-    {{{3, 0, 5, 8, 1, 0, 1, 1}, {3, 0, 3, 5, 3, 0, 1, 2}}, 0, 1},
+    {{{3, 0, 5, 4, 4, 1, 4, 1}, {3, 0, 1, 7, 7, 0, 6, 1}}, 1, 0},  // blocks of BC1 and ASTC
+    {{{3, 0, 5, 8, 1, 0, 6, 1}, {3, 0, 3, 5, 3, 0, 4, 2}}, 0, 1},
 };
 
 struct Material {
@@ -89,7 +89,9 @@ static size_t parameters_of(const nt_grid& grid) {
     size_t count = 0;
     for (int level = 0; level < grid.n_levels; level++) {
         const size_t width = size_t(grid.base_width) << level, height = size_t(grid.base_height) << level;
-        count += grid.blocks ? (width + 3) / 4 * ((height + 3) / 4) * 22 : width * height * grid.features;
+        const size_t side = grid.block_side;
+        count += side ? (width + side - 1) / side * ((height + side - 1) / side) * (6 + side * side)
+                      : width * height * grid.features;
     }
     return count;
 }

@@ -49,7 +49,8 @@ class Measured:
 def run_settings(run: Run, preset: str) -> dict[str, Any]:
     """The flags of train.py for a rate, a form and a preset; what a --bpp alone means is left out."""
     bpp, *form = run
-    flags = {name: value for name, value, plain in zip(("latents", "decoder"), form, PLAIN) if value != plain}
+    # both or none: without --decoder, blocks are linear
+    flags = {} if tuple(form) == PLAIN else dict(zip(("latents", "decoder"), form))
     return {"bpp": bpp, "preset": preset, **flags}
 
 

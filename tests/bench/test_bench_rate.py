@@ -31,6 +31,7 @@ from dataset import Material, load_material
 from maps.channels import map_slice
 from metrics.scores import evaluate_lod, psnr_db
 from tests.support.runs import offline, refusal_line, save_maps
+from training.plan import plan
 from transcode.codecs import missing_packages
 
 CODECS = "bc1,astc12x12,avif"
@@ -306,6 +307,14 @@ def test_a_codec_without_its_package_is_left_out(capsys, monkeypatch):
 # --- forms -----------------------------------------------------------------------------------------------------------
 
 FORMS = [("packed", "learned"), ("packed", "linear"), ("bc1", "learned"), ("bc1", "linear")]
+
+
+@pytest.mark.parametrize(("latents", "decoder"), FORMS)
+def test_each_form_is_asked_for_by_name(latents, decoder):
+    """Blocks without --decoder are linear, so only the plain form may leave it out."""
+    flags = rate_work.run_settings((2.5, latents, decoder), "balanced")
+    fine = plan(make_config(flags), 256, 256).hash_grid_configs[0]
+    assert (fine.storage, fine.interpolation) == (latents, decoder)
 
 
 def test_forms_stand_beside_each_other(tmp_path, monkeypatch, capsys):

@@ -21,6 +21,7 @@ from common.files import make_folder
 from configs import MAX_PIXELS, QUANTIZE_BITS
 from describe.numpy_decoder import OUTPUT_ACTIVATIONS, SAMPLINGS, FileTexture, decode, features_of, read_texture
 from formats.dds import MAX_SIZE, TextureInfo, read_dds_info
+from formats.dds_layouts import texture_suffix
 from formats.ktx2 import read_ktx2_info
 from formats.manifest import MANIFEST, NETWORK
 from formats.network_file import GridInfo, NetworkInfo, parse_any_info, parse_info, read_network, split_weights
@@ -92,8 +93,8 @@ def is_bare(folder: Path) -> bool:
 
 
 def bare_file_name(index: int, grid: GridInfo) -> str:
-    """The first texture of a grid; what earlier layouts called it, too."""
-    return f"hash_grid_{index}.{'dds' if grid.storage in ('packed', 'bc1') else 'ktx2'}"
+    """The first texture of a grid, whatever the layout."""
+    return f"hash_grid_{index}{texture_suffix(grid.storage)}"
 
 
 def read_texture_info(path: Path) -> TextureInfo:

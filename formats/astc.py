@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from blocks import BC1, FEATURES, WEIGHT, Parameters, end_point_codes, expand_codes, weight_codes
+from blocks import FEATURES, WEIGHT, Parameters, end_point_codes, expand_codes, weight_codes
 from formats import bc1
 from shape import BLOCKS
 
@@ -104,7 +104,7 @@ def _darker(ends: np.ndarray) -> np.ndarray:
 def _in_order(expanded: np.ndarray, codes: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Codes of end points and weights, swapped and mirrored where the second end point is the darker one."""
     swap = _darker(expanded)
-    return np.where(swap[:, None, None], codes[:, ::-1], codes), np.where(swap[:, None], BC1.highest - weights, weights)
+    return np.where(swap[:, None, None], codes[:, ::-1], codes), np.where(swap[:, None], SIX.highest - weights, weights)
 
 
 def _interleaved(ends: np.ndarray) -> np.ndarray:

@@ -77,12 +77,6 @@ def _images(levels: Sequence[np.ndarray], grid: GridSpec) -> list[np.ndarray]:
 def _texels(block: BlockShape, level: np.ndarray, size: Size) -> np.ndarray:
     """The texels of a level's blocks: (height, width, 3) uint16, 0 to BlockShape.white."""
     ends, codes = CODECS[block.name].split(level)
-    return block_texels(block, ends, codes, size)
-
-
-def block_texels(block: BlockShape, ends: np.ndarray, codes: np.ndarray, size: Size) -> np.ndarray:
-    """Texels (height, width, 3) uint16, 0 to BlockShape.white, of codes of end points (blocks, 2, 3) and of weights
-    (blocks, texels)."""
     ends = blocks.expand_codes(block, torch.from_numpy(ends)).numpy().astype(np.uint16)
     places = np.array(block.places, np.uint16)[codes][:, :, None]
     texels = (block.places[-1] - places) * ends[:, None, 0] + places * ends[:, None, 1]

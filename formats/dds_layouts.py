@@ -78,10 +78,15 @@ def stored_bits(grid: GridSpec, layout: str) -> float:
     return grid_channels(grid, layout) * channel_bits(layout)
 
 
+def texture_suffix(storage: str) -> str:
+    """Of the files of a grid with this storage."""
+    return ".ktx2" if storage in ASTC_FORMATS else ".dds"
+
+
 def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[str]:
     """The DDS files of one grid; with a channel per feature they are named after their first and last feature."""
     if grid.compressed:
-        return [f"hash_grid_{index}.{'dds' if grid.storage == 'bc1' else 'ktx2'}"]
+        return [f"hash_grid_{index}{texture_suffix(grid.storage)}"]
     firsts = range(0, grid_channels(grid, layout), PLANE_CHANNELS)
     if layout in WORD_LAYOUTS:
         return [f"hash_grid_{index}{f'_p{plane}' if plane else ''}.dds" for plane in range(len(firsts))]
@@ -93,7 +98,7 @@ def grid_file_names(index: int, grid: GridSpec, layout: str = "packed") -> list[
 def grid_format(grid: GridSpec, layout: str) -> str:
     """The DXGI name of its DDS files' format; one for all, since a texel has 1, 2 or a multiple of 4 channels."""
     if grid.compressed:
-        return BLOCK_FORMATS[BC1][0] if grid.storage == "bc1" else ASTC_FORMATS[grid.storage]
+        return ASTC_FORMATS.get(grid.storage, BLOCK_FORMATS[BC1][0])
     return FORMAT_NAMES[DXGI_FORMATS[min(grid_channels(grid, layout), PLANE_CHANNELS), channel_bits(layout)]]
 
 

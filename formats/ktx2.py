@@ -108,21 +108,17 @@ def read_block_ktx2(path: str | Path, form: str) -> BlockTexture:
 
     Raises: UserError when it cannot be read, is not such a file, is cut short, or has bytes left over.
     """
-    info = read_ktx2_info(path)
-    if info.format != _NAMES.get(VK_FORMATS[form, False]):
+    info, index = _read_header(path)
+    if info.format != _NAMES[VK_FORMATS[form, False]]:
         raise UserError(f"{path}: expected format {_NAMES[VK_FORMATS[form, False]]}, found {info.format}")
+    unit, size = _UNITS[form], f"{info.width}x{info.height}, {info.mips} mips"
+    for mip, expected in enumerate(_level_bytes(unit, info.width, info.height, info.mips)):
+        if index[mip][1:] != (expected, expected):
+            raise UserError(f"{path}: mip {mip}: expected {expected} bytes, found {index[mip][1]}; the file is damaged")
     if info.bytes != info.expected_bytes:
-        raise UserError(
-            f"{path}: expected {info.expected_bytes} bytes for {info.width}x{info.height}, {info.mips} mips; found "
-            f"{info.bytes}"
-        )
+        raise UserError(f"{path}: expected {info.expected_bytes} bytes for {size}; found {info.bytes}")
     payload = _read(path, info.bytes)
-    unit, levels = _UNITS[form], []
-    for mip, size in enumerate(_level_bytes(unit, info.width, info.height, info.mips)):
-        at, stored, plain = _LEVEL.unpack_from(payload, _HEADER.size + mip * _LEVEL.size)
-        if (stored, plain) != (size, size) or at + size > len(payload):
-            raise UserError(f"{path}: mip {mip}: expected {size} bytes, found {stored} at {at}; the file is damaged")
-        levels.append(np.frombuffer(payload, np.uint8, size, at).reshape(-1, unit.bytes))
+    levels = (np.frombuffer(payload, np.uint8, count, at).reshape(-1, unit.bytes) for at, count, _ in index)
     return BlockTexture(info.width, info.height, tuple(levels))
 
 
@@ -131,7 +127,12 @@ def read_ktx2_info(path: str | Path) -> TextureInfo:
 
     Raises: UserError when it cannot be read or is another file.
     """
-    head = _read(path, _HEADER.size)
+    return _read_header(path)[0]
+
+
+def _read_header(path: str | Path) -> tuple[TextureInfo, list[tuple[int, int, int]]]:
+    """`read_ktx2_info`, and where each level lies, the bytes that it has there, and those when it is unpacked."""
+    head = _read(path, _HEADER.size + MAX_SIZE.bit_length() * _LEVEL.size)
     if len(head) < _HEADER.size or head[: len(IDENTIFIER)] != IDENTIFIER:
         raise UserError(f"{path}: expected a KTX2 file, found {len(head)} bytes of something else")
     vk, _, width, height, depth, layers, faces, mips, scheme = _HEADER.unpack_from(head)[1:10]
@@ -139,13 +140,11 @@ def read_ktx2_info(path: str | Path) -> TextureInfo:
         raise UserError(f"{path}: expected one 2-D texture that is not supercompressed, found another kind of KTX2")
     if not (1 <= width <= MAX_SIZE and 1 <= height <= MAX_SIZE and 1 <= mips <= max(width, height).bit_length()):
         raise UserError(f"{path}: impossible size {width}x{height} with {mips} mips; the file is damaged")
-    form = next((form for (form, srgb), number in VK_FORMATS.items() if number == vk and not srgb), None)
-    expected = None
-    if form is not None:
-        empty = (bytes(size) for size in _level_bytes(_UNITS[form], width, height, mips))
-        expected = len(encode_ktx2(width, height, form, False, list(empty)))
-    name = _NAMES.get(vk, f"VkFormat {vk}")
-    return TextureInfo(width, height, mips, name, "KTX2", True, os.stat(path).st_size, expected)
+    if len(head) < _HEADER.size + mips * _LEVEL.size:
+        raise UserError(f"{path}: expected a list of {mips} mips, found {len(head)} bytes in all; the file is damaged")
+    index = [_LEVEL.unpack_from(head, _HEADER.size + mip * _LEVEL.size) for mip in range(mips)]
+    end, name = max(at + stored for at, stored, _ in index), _NAMES.get(vk, f"VkFormat {vk}")
+    return TextureInfo(width, height, mips, name, "KTX2", True, os.stat(path).st_size, end), index
 
 
 def _read(path: str | Path, count: int) -> bytes:

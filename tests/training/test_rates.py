@@ -150,6 +150,30 @@ def test_the_linear_form(latents):
     assert (centres.max_iter > 1.3 * planned.max_iter) == (latents != "packed")
 
 
+def test_the_half_side_comes_with_a_small_coarse_grid():
+    """Of 32 bits a texel half the side takes 8 bpp, and PSNR falls by 1.3 dB where a plan has another side."""
+    for bpp in (8.37, 8.4, 8.5, 9.0):
+        fine, coarse = plan(make_config({"bpp": bpp}), 1024, 1024).hash_grid_configs
+        assert fine.max_resolution == 512 and 60 < coarse.max_resolution < 200
+    row_bpp = 9.0  # as --target_psnr looks for a rate
+    assert plan(make_config({"bpp": 8.3}), 1024, 1024, row_bpp).hash_grid_configs[0].max_resolution == 512
+    assert plan(make_config({"bpp": 8.2}), 1024, 1024, row_bpp).hash_grid_configs[0].max_resolution < 512
+
+
+@pytest.mark.parametrize("latents", ["bc1", "astc6x6"])
+def test_learned_planes_of_blocks_are_trained_long(latents):
+    """With all rounds of search, a larger material with fewer iterations; the linear ones are as they were."""
+    def planned(decoder: str, side: int, preset: str = "balanced"):
+        flags = {"bpp": 5.0, "decoder": decoder, "latents": latents, "preset": preset}
+        return plan(make_config(flags), side, side)
+
+    learned, linear = planned("learned", 1024), planned("linear", 1024)
+    assert (learned.max_iter, learned.refine) == (24000, 2) and linear.max_iter < 10000
+    assert planned("learned", 4096).max_iter == pytest.approx(0.6 * 24000, rel=0.05)
+    assert planned("linear", 4096).max_iter == linear.max_iter
+    assert planned("learned", 1024, "fast").max_iter < 10000
+
+
 @pytest.mark.parametrize("side", [512, 1024, 4096])
 @pytest.mark.parametrize("decoder", ["learned", "linear"])
 @pytest.mark.parametrize("latents", ["bc1", "astc6x6"])

@@ -88,8 +88,8 @@ MEASURED = (  # for the table's `origin`
     "fine, coarse, scale, n_neurons and wide_neurons of each row by the mean PSNR of LOD 0, and cost by its time over "
     "that of a packed row of cost 1 in the table before; effort is the time that a run may take, which is set by hand, "
     "over what the wide network's iterations cost more, which is measured; set by hand in bench/rate_table.py are "
-    "patience, wide_patience, block_patience, the width of wide networks, fine_share and the learning rates; the presets are copied "
-    "from the table before, see Preset in training/rates.py for what they go by"
+    "patience, wide_patience, block_patience, the width of wide networks, fine_share and the learning rates; the "
+    "presets are copied from the table before, see Preset in training/rates.py for what they go by"
 )
 
 

@@ -130,7 +130,8 @@ class GpuDecoder:
         usage, (height, width, channels) = _wgpu().TextureUsage, levels[0].shape
         kind = FORMATS[channels] if levels[0].dtype == np.uint8 else "rgba32float"
         if kind == "rgba32float" and FLOAT_FILTER not in self.device.features:
-            raise UserError(f"--transcode_device gpu: expected a device with {FLOAT_FILTER} for grids of blocks; use cpu")
+            expected = f"a device with {FLOAT_FILTER} for grids of blocks"
+            raise UserError(f"--transcode_device gpu: expected {expected}; use cpu")
         texture = self.device.create_texture(
             size=(width, height, 1), mip_level_count=len(levels), format=kind,
             usage=usage.TEXTURE_BINDING | usage.COPY_DST,

@@ -10,9 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-import export
 from blocks import parameters_of
-from common.errors import run_command
 from describe.folder import describe_folder
 from describe.numpy_decoder import decode, read_texture
 from formats import astc as astc_file
@@ -21,7 +19,7 @@ from formats.network_file import parse_info, read_network
 from formats.textures import read_export, write_export
 from shape import BLOCKS, DecoderSpec, GridSpec
 from tests.support import reference
-from tests.support.exports import edit_manifest, make_model, manifest_json, reseal
+from tests.support.exports import both_refuse, edit_manifest, made, make_model, manifest_json, run
 from tests.support.texture_files import ktx2_levels
 
 texture2ddecoder = pytest.importorskip("texture2ddecoder", reason="reads ASTC; in requirements-test.txt")
@@ -38,11 +36,6 @@ def astc(size, levels: int, interpolation="linear") -> GridSpec:
 MIXED = (astc(20, 3, "learned"), GridSpec(6, 2, 4, 16), astc(6, 2), GridSpec(8, 2, 0, 4, storage="bc1"), astc(5, 1))
 
 
-def made(grids, make_material):
-    material = make_material(22, 14, present=("diffuse", "roughness"))
-    return make_model(grids, DecoderSpec(2, 16, 1), material), material.hashed_record
-
-
 @pytest.fixture
 def mixed(make_material, tmp_path):
     """(folder, model, material's record) of an export with grids of ASTC, of BC1 and of words."""
@@ -51,10 +44,6 @@ def mixed(make_material, tmp_path):
     model, material = made(MIXED, make_material)
     write_export(folder, model, material, {"psnr": {"all": 30.0}})
     return folder, model, material
-
-
-def run(*arguments) -> int:
-    return run_command(lambda: export.main([str(argument) for argument in arguments]))
 
 
 @every_shape
@@ -183,14 +172,6 @@ def test_grids_of_astc_alone_do_not_become_astc_of_bc1(make_material, tmp_path, 
 
 
 # --- damage ----------------------------------------------------------------------------------------------------------
-
-
-def both_refuse(folder: Path, form, refused, *words) -> None:
-    reseal(folder)
-    with refused(*words):
-        read_export(folder)
-    with refused(*words):
-        read_texture(folder, form)
 
 
 def darker_second_end_point() -> bytes:

@@ -11,8 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-import export
-from common.errors import run_command
 from configs import LAYOUTS
 from describe.folder import describe_folder
 from describe.numpy_decoder import decode, read_texture
@@ -23,7 +21,7 @@ from formats.textures import read_export, write_export
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
-from tests.support.exports import edit_manifest, make_model, manifest_json, reseal
+from tests.support.exports import both_refuse, edit_manifest, made, make_model, manifest_json, reseal, run
 from tests.support.texture_files import dds_mips, independent_decode
 
 # Sides and levels: whole blocks, cut blocks, levels of 2x2 and 1x1, no level below, odd sides with mips after them
@@ -40,11 +38,6 @@ MIXED = (bc1(20, 3, "learned"), GridSpec(6, 2, 4, 16), bc1(6, 2), bc1(5, 1))
 
 def empty_levels(side: int, mips: int) -> list[bytes]:
     return [bytes(8 * math.ceil((side >> mip) / 4) ** 2) for mip in range(mips)]
-
-
-def made(grids, make_material):
-    material = make_material(22, 14, present=("diffuse", "roughness"))
-    return make_model(grids, DecoderSpec(2, 16, 1), material), material.hashed_record
 
 
 @pytest.fixture
@@ -259,10 +252,6 @@ def test_images_are_those_of_the_reference(manifest, make_material, tmp_path):
 # --- layouts ---------------------------------------------------------------------------------------------------------
 
 
-def run(*arguments) -> int:
-    return run_command(lambda: export.main([str(argument) for argument in arguments]))
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_they_look_the_same_in_every_layout(layout, mixed, tmp_path):
     folder, model, _ = mixed
@@ -299,14 +288,6 @@ def damage_block(path: Path, number: int) -> None:
     at = 148 + 8 * number
     payload[at : at + 8] = struct.pack("<HHI", 5, 1000, 0x1B)
     path.write_bytes(payload)
-
-
-def both_refuse(folder: Path, form, refused, *words) -> None:
-    reseal(folder)
-    with refused(*words):
-        read_export(folder)
-    with refused(*words):
-        read_texture(folder, form)
 
 
 @pytest.mark.parametrize(("number", "place"), [(0, "mip 0: block 0"), (24, "mip 0: block 24"), (33, "mip 1: block 8")])

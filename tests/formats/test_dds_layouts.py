@@ -10,8 +10,6 @@ import pytest
 import torch
 from PIL import Image
 
-import export
-from common.errors import run_command
 from configs import LAYOUTS
 from describe.folder import describe_folder
 from describe.numpy_decoder import decode, read_texture
@@ -23,7 +21,7 @@ from formats.textures import read_export, write_export
 from quantize import features_from_codes
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
-from tests.support.exports import edit_manifest, make_model, reseal
+from tests.support.exports import edit_manifest, make_model, reseal, run
 
 FOUR_BITS = (GridSpec(12, 3, 4, 32), GridSpec(6, 2, 4, 8, "learned"))
 # per layout: grids that it can hold, with 1, 2, 4, 8 and 16 features
@@ -205,10 +203,6 @@ def four_bits(make_material, tmp_path):
     folder.mkdir()
     write_export(folder, *made(FOUR_BITS, make_material), {"psnr": {"all": 30.0}})
     return folder
-
-
-def run(*arguments) -> int:
-    return run_command(lambda: export.main([str(argument) for argument in arguments]))
 
 
 def test_the_command_widens_small_words_and_back(make_material, tmp_path):

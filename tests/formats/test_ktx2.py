@@ -7,8 +7,6 @@ import subprocess
 
 import pytest
 
-import export
-from common.errors import run_command
 from configs import LAYOUTS
 from formats.dds import encode_block_dds
 from formats.export import save_ktx2
@@ -16,7 +14,7 @@ from formats.ktx2 import encode_ktx2, ktx2_from_dds
 from formats.manifest import MANIFEST
 from formats.textures import read_export, write_export
 from shape import DecoderSpec, GridSpec
-from tests.support.exports import make_model, manifest_json
+from tests.support.exports import make_model, manifest_json, run
 from tests.support.paths import ROOT
 from tests.support.texture_files import ktx2_levels
 
@@ -37,10 +35,6 @@ def write(folder, grids, make_material, layout="packed"):
 @pytest.fixture
 def exported(make_material, tmp_path):
     return write(tmp_path / "exported", (bc1(20, 3), GridSpec(6, 2, 4, 16), bc1(6, 2)), make_material)
-
-
-def run(*arguments) -> int:
-    return run_command(lambda: export.main([str(argument) for argument in arguments]))
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

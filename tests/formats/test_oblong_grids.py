@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-import export
-from common.errors import run_command
 from configs import LAYOUTS
 from describe.folder import describe_folder
 from describe.numpy_decoder import decode, read_texture
@@ -22,7 +20,7 @@ from formats.tsnc import tsnc_problem
 from shape import DecoderSpec, GridSpec, ModelForm
 from tests.support import reference
 from tests.support.bc1_decoders import decode_bc1
-from tests.support.exports import edit_manifest, make_model, manifest_json, reseal
+from tests.support.exports import edit_manifest, make_model, manifest_json, reseal, run
 from tests.support.shader_cases import uploads
 from tests.support.texture_files import dds_mips, independent_decode, ktx2_levels
 
@@ -50,10 +48,6 @@ def written(folder, grids, make_material, layout="packed"):
 def mixed(make_material, tmp_path):
     """(folder, model) of an export of all four kinds of grids."""
     return tmp_path / "mixed", written(tmp_path / "mixed", MIXED, make_material)
-
-
-def run(*arguments) -> int:
-    return run_command(lambda: export.main([str(argument) for argument in arguments]))
 
 
 def sizes_down_to_one(size) -> list[tuple[int, int]]:

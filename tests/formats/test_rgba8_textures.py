@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import export
-from common.errors import run_command
 from formats.textures import read_export, write_export
 from shape import DecoderSpec, GridSpec
 from tests.support import reference
 from tests.support.bc1_decoders import decode_bc1
-from tests.support.exports import make_model
+from tests.support.exports import make_model, run
 from tests.support.shader_cases import bc1, uploads
 
 GRIDS = (bc1(20, 3), GridSpec(6, 2, 4, 16), bc1(10, 1), bc1(64, 7))
@@ -23,10 +21,6 @@ def exported(make_material, tmp_path):
     (tmp_path / "exported").mkdir()
     write_export(tmp_path / "exported", make_model(GRIDS, DecoderSpec(2, 16, 1), material), material.hashed_record)
     return tmp_path / "exported"
-
-
-def run(*arguments) -> int:
-    return run_command(lambda: export.main([str(argument) for argument in arguments]))
 
 
 def test_they_hold_the_texels_of_the_blocks(exported, tmp_path):

@@ -15,9 +15,12 @@ import numpy as np
 import pytest
 import torch
 
+import export
+from common.errors import run_command
 from dataset import Material
+from describe.numpy_decoder import read_texture
 from formats.manifest import MANIFEST, NETWORK
-from formats.textures import write_export
+from formats.textures import read_export, write_export
 from model import NeuralTexture
 from shape import DecoderSpec, GridSpec
 
@@ -32,6 +35,26 @@ def make_model(grids, decoder, material: Material, seed=0) -> NeuralTexture:
         for parameters in model.grid_parameters:
             parameters.uniform_(-0.6, 0.6, generator=generator)
     return model
+
+
+def made(grids, make_material):
+    """(model, material's record) of a small material with these grids."""
+    material = make_material(22, 14, present=("diffuse", "roughness"))
+    return make_model(grids, DecoderSpec(2, 16, 1), material), material.hashed_record
+
+
+def run(*arguments) -> int:
+    """The exit code of export.py with these arguments."""
+    return run_command(lambda: export.main([str(argument) for argument in arguments]))
+
+
+def both_refuse(folder: Path, form, refused, *words) -> None:
+    """Both readers of an export refuse a changed one whose hashes are right."""
+    reseal(folder)
+    with refused(*words):
+        read_export(folder)
+    with refused(*words):
+        read_texture(folder, form)
 
 
 @contextlib.contextmanager

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import export
-from common.errors import UserError, run_command
+from common.errors import UserError
 from dataset import Constant, load_material
 from engine.cpu.decoder import decode_lod
 from formats.dds import encode_block_dds
@@ -24,7 +23,7 @@ from formats.textures import read_export, write_export
 from maps.channels import MAPS, map_slice
 from metrics.decoded_maps import decode_maps
 from shape import DecoderSpec, GridSpec
-from tests.support.exports import edit_manifest, make_model
+from tests.support.exports import edit_manifest, make_model, run
 from tests.support.map_images import write_exr
 from tests.support.texture_files import dds_mips, independent_decode, ktx2_levels
 from transcode import codecs as texture_codecs
@@ -231,10 +230,6 @@ def test_formats_are_parsed(refused):
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
-
-
-def run(*arguments) -> int:
-    return run_command(lambda: export.main([str(argument) for argument in arguments]))
 
 
 def test_command_writes_all_formats(encoder, folder, tmp_path, capsys):

@@ -35,7 +35,7 @@ def grid_blocks(model: NeuralTexture, index: int, mips: int | None = None) -> li
     units = [model.level(index, level).reshape(-1, block.parameters) for level in range(grid.n_levels)]
     levels = [np.concatenate([encode(part) for part in level.split(CHUNK)]) for level in reversed(units)]
     padding = (len(grid.mip_sizes) if mips is None else mips) - grid.n_levels
-    image = _texels(block, levels[-1], grid.base_size) if padding else None
+    image = level_texels(block, levels[-1], grid.base_size) if padding else None
     for _ in range(padding):
         image = _halved(_halved(image, 0), 1)
         levels.append(encode(_fitted(block, image / block.white)))
@@ -71,10 +71,10 @@ def exact_texels(model: NeuralTexture, index: int) -> list[np.ndarray]:
 
 def _images(levels: Sequence[np.ndarray], grid: GridSpec) -> list[np.ndarray]:
     """The texels of blocks, the finest mip first, see _texels."""
-    return [_texels(grid.block, level, size) for level, size in zip(levels, grid.mip_sizes)]
+    return [level_texels(grid.block, level, size) for level, size in zip(levels, grid.mip_sizes)]
 
 
-def _texels(block: BlockShape, level: np.ndarray, size: Size) -> np.ndarray:
+def level_texels(block: BlockShape, level: np.ndarray, size: Size) -> np.ndarray:
     """The texels of a level's blocks: (height, width, 3) uint16, 0 to BlockShape.white."""
     ends, codes = CODECS[block.name].split(level)
     ends = blocks.expand_codes(block, torch.from_numpy(ends)).numpy().astype(np.uint16)

@@ -43,11 +43,11 @@ TIMED_ITERATIONS = 60  # that tell how long a candidate's iterations take
 TIE = 0.05  # dB: seeds alone move a mean by as much
 LODS = 5  # whose PSNR is recorded
 # Of which decoders and latents wide networks are tried. Linear grids hardly gain by one, and readers of the reference
-# form and of tsnc know others. Learned BC1 planes of Rock058 gain 0.08, 0.22 and 0.15 dB at 2.5, 5 and 10 bpp in equal
-# time, for 3.9, 3.4 and 1.4 times the operations of a pixel.
-WIDE_FORMS = (("learned", "packed"),)
+# form and of tsnc know others.
+WIDE_FORMS = (("learned", "packed"), ("learned", "bc1"))
 WIDE_TRIALS = 2  # of a rate's best candidates, with the wide network
-MOST_TEXTURES = 16  # fine and coarse planes together: WebGL 2 and WebGPU promise no more
+# Fine and coarse planes together: WebGL 2 and WebGPU promise 16 textures, of which engines and the viewer need some.
+MOST_TEXTURES = 12
 
 # --- set by hand: all that a row has without a measurement -----------------------------------------------------------
 
@@ -58,10 +58,11 @@ WIDE_NEURONS = 64  # the one width that is tried
 # run on, is better than 0.015 from 0.7 on by 0.05 dB at 1.25 bpp, 0.26 at 5 and 0.24 to 0.4 at 10; 0.007 and 0.005 tie.
 # `balanced` with one sweep: 0.014 for the network against 0.01 brings 1.0, 0.05 and -0.14 dB at 1.25 bpp (Facade005,
 # Rock058, Metal055A), 0.57, 0.02 and -0.08 at 2.5, 0.23, -0.1 and 0.19 at 5, where LODs lose; 0.02 at 2.5: 1.25, -0.07
-# and -0.17.
+# and -0.17. Learned BC1 planes with the wide network at 2.5 bpp: 0.014 against 0.01 brings -0.01, -0.26 and 0.04 dB
+# (Rock058, Metal055A, Facade005), of filtered PSNR -1.0, -1.3 and 0.3; at 5 and 10 bpp 0.007 ties with 0.01.
 LEARNING_RATES = (0.01, 0.01)
 LOW_LEARNING_RATES = (0.014, 0.01)
-LOW_BPP = 2.5  # up to here, in the learned form and with BC1
+LOW_BPP = 2.5  # up to here, in the learned form of packed grids and the linear one of BC1
 # Rock058 and Metal055A, 5 bpp, 4000 iterations of 4096 texels: 33.17 and 45.76 dB; with 0.006 for the network 33.11 and
 # 45.70, with 0.01 33.00 and 45.70, and LODs 4 to 7 lose up to 1.2. Rock058: 0.002 33.15, 0.02 for the grids 33.07.
 TSNC_LEARNING_RATES = (0.003, 0.01)
@@ -72,23 +73,20 @@ def patience(bpp: float) -> float:
     return 1.0 if bpp < 4 else 1.6 if bpp < 8 else 1.9
 
 
-def wide_patience(bpp: float) -> float:
+def wide_patience(bpp: float, latents: str = "packed") -> float:
     """The same with the wide network: for 26 to 28 s of `balanced` in all, on two cores with AVX-512, and 54 s from 8
-    bpp on, where twice the iterations bring 0.4 (Rock058) and 0.5 dB (Metal055A); at 5 bpp they bring 0.11."""
+    bpp on, where twice the iterations bring 0.4 (Rock058) and 0.5 dB (Metal055A); at 5 bpp they bring 0.11. Of blocks,
+    whose search takes longer, as long as that they take up to a third more seconds than packed grids."""
+    if latents != "packed":
+        return 2.64 if bpp < 4 else 3.0 if bpp < 8 else 4.13
     return 2.6 if bpp < 4 else 3.0 if bpp < 8 else 6.0
-
-
-def block_patience(bpp: float) -> float:
-    """The same of learned planes of blocks, which so take the seconds that packed grids with the wide network take:
-    Rock058 28, 49 and 66 s at 2.5, 5 and 10 bpp, packed 29, 40 and 66."""
-    return 2.45 if bpp < 4 else 3.65 if bpp < 8 else 4.32
 
 
 MEASURED = (  # for the table's `origin`
     "fine, coarse, scale, n_neurons and wide_neurons of each row by the mean PSNR of LOD 0, and cost by its time over "
     "that of a packed row of cost 1 in the table before; effort is the time that a run may take, which is set by hand, "
     "over what the wide network's iterations cost more, which is measured; set by hand in bench/rate_table.py are "
-    "patience, wide_patience, block_patience, the width of wide networks, fine_share and the learning rates; the "
+    "patience, wide_patience, the width of wide networks, fine_share and the learning rates; the "
     "presets are copied from the table before, see Preset in training/rates.py for what they go by"
 )
 
@@ -119,12 +117,20 @@ def candidates(bpp: float, decoder: str, latents: str = "packed") -> Iterator[Ro
 
 def _planes(bpp: float, decoder: str, neurons: Sequence[int]) -> Iterator[Row]:
     """BC1: fine planes at half the material's side where they take 0.6 to 1 of the rate, and at the side that their
-    bits buy, 0.3 to 0.8 of the material's; and coarse ones. Of the form tsnc alone what it fixes."""
+    bits buy, 0.3 to 0.8 of the material's; and coarse ones. Of the form tsnc alone what it fixes.
+
+    Rock058, 6000 iterations of 3x64, LODs 0 to 3: at 5 bpp 4 planes of 512² with 2 of 320² 35.97, 35.2, 36.2 and 36.9
+    dB, with 4 of 256² 36.13, 35.5, 37.4 and 39.5, with 8 of 180² 36.23, 35.4, 36.6 and 39.3; at 10 bpp 4 of 736² with 2
+    of 444² 38.26, 37.6, 38.8 and 39.4, with 4 of 320² 38.45, 37.8, 39.6 and 41.2, with 8 of 256² 38.55, 37.9, 40.6 and
+    43.3, and 8 of 512² with 8 of 256², in 1.3 times the time, 38.90, 38.2, 40.8 and 44.0. Four are tried at most, since
+    every plane is a sample more for each pixel. Linear planes gain 0.02, 0.09 and 0.18 dB by four in place of two at
+    2.5, 5 and 10 bpp, LODs 2 and 3 up to 3, and lose 0.4 of LOD 1 at 10: the table keeps two.
+    """
     if decoder == "tsnc":
         yield Row(bpp, (2, 4), (2, 4), 0, TSNC_FINE_SHARE, 64, *TSNC_LEARNING_RATES, 1.0, 1.0, "bc1")
         return
-    rates = LOW_LEARNING_RATES if bpp <= LOW_BPP else LEARNING_RATES
-    for fine in (1, 2, 4, 8, 12):
+    rates = LOW_LEARNING_RATES if decoder == "linear" and bpp <= LOW_BPP else LEARNING_RATES
+    for fine in (1, 2, 4, 8):
         for scale in (0, 0.5):
             side = math.sqrt(FINE_SHARE * bpp / (4 * fine))
             if not (0.3 < side < 0.8 and (not scale or 0.6 < scale**2 * 4 * fine / bpp < 1)):
@@ -237,23 +243,22 @@ def measure_form(
     Raises: UserError for a rate that no candidate comes near.
     """
     rows, unit = [], unit_pace(decoder, materials, seconds, entries)
-    narrow_patience = block_patience if (decoder, latents) == ("learned", "bc1") else patience
     for low, bpp in zip(boundaries(rates), rates):
         seen: list[list[Config]] = []
         # of two candidates that are the same on these materials the one that says which scale it has
         in_order = sorted(candidates(bpp, decoder, latents), key=lambda row: -row.scale)
-        narrow = tried(in_order, decoder, materials, seconds * narrow_patience(bpp), entries, seen)
+        narrow = tried(in_order, decoder, materials, seconds * patience(bpp), entries, seen)
         if not narrow:
             raise UserError(f"--rates {bpp:g}: no grids come near it on these materials; leave it out")
-        best, effort = winner(narrow), narrow_patience(bpp)
-        longer = seconds * wide_patience(bpp)
+        best, effort = winner(narrow), patience(bpp)
+        longer = seconds * wide_patience(bpp, latents)
         wider = wide_candidates(narrow) if (decoder, latents) in WIDE_FORMS else []
         wide = tried(wider, decoder, materials, longer, entries, seen)
         if wide:
             best = winner({**tried([best], decoder, materials, longer, entries, []), **wide})
         pace = pace_of(narrow[dataclasses.replace(best, wide_neurons=0)])
         if best.wide_neurons:  # `cost` is the narrow network's, so that the iterations come from the effort
-            effort = round(wide_patience(bpp) * pace / pace_of(wide[best]), 2)
+            effort = round(wide_patience(bpp, latents) * pace / pace_of(wide[best]), 2)
         rows.append({**dataclasses.asdict(best), "bpp": low, "cost": round(pace / unit, 2), "effort": effort})
         del rows[-1]["latents"]
         if not best.wide_neurons:

@@ -27,6 +27,7 @@ from shape import BLOCKS, bits_of_weights, decoder_spec, exact_halvings, grid_sp
 from training.grid_sizes import HIGHEST_SIDE, SIDE_UNIT, coarse_sizes, fine_sizes, stretch
 from training.rates import (
     LARGE_SHARE,
+    LARGE_SHARE_OF_BLOCKS,
     Preset,
     Row,
     batch_for,
@@ -46,7 +47,6 @@ PLANNED = frozenset((
     "refine", "eval_metrics", "picture_lod", "early_stop", "n_neurons", "eval_interval", "save_interval",
 ))  # fmt: skip
 NARROWED = ("learned", "linear")  # decoders whose weights a plan makes narrow; readers of the others know float32 alone
-LONG_EFFORT = 2.4  # of a row of blocks, from which on a round of search is short beside the training
 # Time of an iteration at filtered positions over one at centres (two cores: packed grids 1.2 to 1.4, BC1 1.5 to 1.65).
 FILTERED_COST = {"packed": 1.3, "bc1": 1.5, "astc6x6": 1.5}
 # Shares of the bits that a network may take: wider than 16 neurons, than 32; with 16-bit weights where 8 bits are
@@ -358,20 +358,20 @@ def iterations_for(preset: Preset, row: Row, texels: int, config: Config) -> int
     else:
         cost = row.cost * (FILTERED_COST[row.latents] if config.positions == "filtered" else 1)
         exact = preset.iterations / cost * (row.effort if preset.patient else 1)
-        long = row.wide_neurons or (row.latents in BLOCKS and row.effort > LONG_EFFORT)
-        if preset.wide_side and long and texels > preset.wide_side**2:
-            exact *= LARGE_SHARE
+        if preset.wide_side and row.wide_neurons and texels > preset.wide_side**2:
+            exact *= LARGE_SHARE if row.latents == "packed" else LARGE_SHARE_OF_BLOCKS
     unit = 10 ** max(math.floor(math.log10(exact)) - 1, 0)
     return max(round(exact / unit) * unit, 1)
 
 
 def rounds_for(preset: Preset, row: Row, texels: int) -> int:
     """A preset's rounds of search at a row's rate for a material of so many texels: half where one takes a third of the
-    training, and more where one is quick. Rock058 at 10 bpp in four large BC1 planes: one round after 10,500 iterations
-    ends at 39.17 dB, two after 6100 at 39.02. Two after 24,000 end at 39.86."""
+    training, as it does in four large planes of linear BC1, and more where one is quick. Rock058 at 10 bpp in four
+    such planes, learned and with short runs: one round after 10,500 iterations ends at 39.17 dB, two after 6100 at
+    39.02."""
     if is_small(preset, row, texels):
         return preset.small_refine or preset.refine
-    slow = row.latents in BLOCKS and row.fine[0] >= 4 and row.effort < LONG_EFFORT
+    slow = row.latents in BLOCKS and row.fine[0] >= 4 and not row.wide_neurons
     return (preset.refine + 1) // 2 if slow else preset.refine
 
 

@@ -30,6 +30,7 @@ ROWS = {**WRITTEN_ROWS, ("learned", ASTC): "astc_learned", ("linear", ASTC): "as
 MOST_PLANES = 16
 GROWS_ABOVE = 2**20  # texels of a material up to which presets are as in the table
 LARGE_SHARE = 0.6  # of the iterations, of a material that is too large for a wide network
+LARGE_SHARE_OF_BLOCKS = 0.8  # the same of planes of blocks, whose iterations the wide network lengthens less
 SMALL_TEXELS = 2**18  # of a material up to which it counts as small, see Preset.small_effort
 
 
@@ -72,8 +73,7 @@ class Preset:
     patient: whether a row's `effort` lengthens a run, rather than the same time at every rate.
     wide_side, wide_layers: up to this side of a square a material gets so many layers of a row's wide_neurons, where
         the row has them: networks of linear grids hardly gain by them. A larger material gets LARGE_SHARE of the
-        iterations, as it does in blocks that are trained as long: batches grow, see `growth`, and a wide network would
-        take twice the time.
+        iterations: batches grow, see `growth`, and a wide network would take twice the time.
     small_effort: of a material of at most SMALL_TEXELS that gets the wide_layers: the factor on `iterations` in place
         of a row's, at an iteration's time with no network, see plan.iterations_for. 0: as other materials.
     small_refine: rounds of search of such a material with packed grids; 0: `refine`.

@@ -51,7 +51,7 @@ BandDecoder = Callable[[int, int], Any]  # (first row, rows) -> their texels
 
 def make_model(form: str, size: int, network: tuple[int, int], precision: int = 32) -> NeuralTexture:
     """A square material's texture: grids as train.py chooses them for this form, see rates.json for all but reference;
-    of BC1 two fine planes and two coarse ones.
+    of BC1 two fine planes and two coarse ones, though plans of learned ones have four.
 
     precision: 8: a network of whole numbers, as decoders of 8 bits need it.
     """

@@ -75,8 +75,8 @@ def patience(bpp: float) -> float:
 
 def wide_patience(bpp: float, latents: str = "packed") -> float:
     """The same with the wide network: for 26 to 28 s of `balanced` in all, on two cores with AVX-512, and 54 s from 8
-    bpp on, where twice the iterations bring 0.4 (Rock058) and 0.5 dB (Metal055A); at 5 bpp they bring 0.11. Of blocks,
-    whose search takes longer, as long as that they take up to a third more seconds than packed grids."""
+    bpp on, where twice the iterations bring 0.4 (Rock058) and 0.5 dB (Metal055A); at 5 bpp they bring 0.11. Runs of
+    blocks take up to a third more seconds than those of packed grids, search included."""
     if latents != "packed":
         return 2.64 if bpp < 4 else 3.0 if bpp < 8 else 4.13
     return 2.6 if bpp < 4 else 3.0 if bpp < 8 else 6.0

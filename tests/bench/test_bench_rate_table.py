@@ -225,6 +225,18 @@ def test_every_rate_has_candidates_of_blocks():
         assert {(8, 0.5), (4, 0)} <= {(row.fine[0], row.scale) for row in candidates(10.0, decoder, "bc1")}
 
 
+def test_low_rates_train_narrow_networks_faster():
+    """Not learned planes, whose wide network loses by it."""
+    def fastest(decoder: str, latents: str, bpp: float) -> float:
+        return max(row.learning_rate for row in candidates(bpp, decoder, latents))
+
+    low, usual = rate_table.LOW_LEARNING_RATES[0], rate_table.LEARNING_RATES[0]
+    assert low > usual
+    for decoder, latents in (("learned", "packed"), ("linear", "bc1")):
+        assert [fastest(decoder, latents, bpp) for bpp in (1.25, 2.5, 5.0)] == [low, low, usual]
+    assert fastest("learned", "bc1", 1.25) == usual
+
+
 def test_the_form_of_intels_sample_has_one_candidate():
     for bpp in (0.5, 5.0, 20.0):
         (row,) = candidates(bpp, "tsnc", "bc1")
